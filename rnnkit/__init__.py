@@ -1,0 +1,37 @@
+"""Record, measure and draw the gradients of Keras models, and check a course about them.
+
+Names are imported on first use, so that `rnnkit doctor` can still speak when TensorFlow is missing or broken.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+
+__version__ = _version("rnnkit")
+
+_MODULES = ("claims", "exercises", "initializers", "plot", "probes", "recorders", "tasks")
+_NAMES = {
+    "GradientRecorder": "recorders",
+    "StateGradientRecorder": "recorders",
+    "load": "recorders",
+    "ClaimError": "claims",
+    "claim": "claims",
+    "check": "exercises",
+    "hint": "exercises",
+    "solution": "exercises",
+    "use_or_reference": "exercises",
+    "start_lesson": "lesson",
+}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return import_module(f"rnnkit.{name}")
+    if name in _NAMES:
+        return getattr(import_module(f"rnnkit.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'rnnkit' has no attribute {name!r}. It offers: {', '.join(__all__)}.")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,180 @@
+"""What is inside a model: its layers and weights under the names their owner knows, and errors about them."""
+
+import difflib
+
+import numpy as np
+
+from rnnkit._backend import keras
+
+
+def sublayers(layer):
+    """Yield `(name, layer)` for the layers held directly by a layer or model, in the order of their creation."""
+    if isinstance(layer, keras.layers.StackedRNNCells):
+        # Cells are named by Keras with a running number; their place in the stack is what the reader knows.
+        yield from ((f"cell_{place}", cell) for place, cell in enumerate(layer.cells))
+        return
+    if isinstance(layer, keras.layers.Bidirectional):
+        # `.layer` is a template that never runs.
+        yield from ((half.name, half) for half in (layer.forward_layer, layer.backward_layer))
+        return
+    held = list(layer.layers) if isinstance(layer, keras.Model) else []
+    for value in vars(layer).values():
+        held += value if isinstance(value, (list, tuple)) else [value]
+    seen = set()
+    for item in held:
+        if isinstance(item, keras.Layer) and id(item) not in seen:
+            seen.add(id(item))
+            yield item.name, item
+
+
+def walk(layer, prefix=""):
+    """Yield `(key, layer)` for every layer below `layer`, depth first; each layer once, each key once."""
+    seen, keys = {id(layer)}, set()
+
+    def visit(parent, prefix):
+        for name, child in sublayers(parent):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            # An RNN and its one cell are the same thing to the reader: lstm/kernel, not lstm/lstm_cell/kernel.
+            cell_of_rnn = isinstance(parent, keras.layers.RNN) and child is parent.cell
+            key = prefix if cell_of_rnn else unused(prefix + name)
+            yield key.removesuffix("/"), child
+            yield from visit(child, key.removesuffix("/") + "/")
+
+    def unused(key):
+        candidate, count = key, 1
+        while candidate in keys:
+            count += 1
+            candidate = f"{key}_{count}"
+        keys.add(candidate)
+        return candidate
+
+    yield from visit(layer, prefix)
+
+
+def weight_keys(model):
+    """Return `{key: variable}` for the trainable weights of a model, keyed `layer/weight`."""
+    keys, seen = {}, set()
+    for prefix, layer in [*walk(model), ("", model)]:
+        nested = {id(variable) for _, child in sublayers(layer) for variable in child.trainable_variables}
+        for variable in layer.trainable_variables:
+            if id(variable) in nested or id(variable) in seen:
+                continue
+            seen.add(id(variable))
+            key = f"{prefix}/{variable.name}".removeprefix("/")
+            while key in keys:
+                key += "_2"
+            keys[key] = variable
+    trained = {id(variable) for variable in model.trainable_variables}
+    return {key: variable for key, variable in keys.items() if id(variable) in trained}
+
+
+def recurrent_layers(model, names=None):
+    """Return `{key: layer}` for the recurrent layers of a model, or for those that `names` asks for.
+
+    Raises:
+        ValueError: if the model has no recurrent layer, or a name is unknown.
+    """
+    require_built(model)
+    found = {key: layer for key, layer in walk(model) if isinstance(layer, keras.layers.RNN)}
+    if not found:
+        raise ValueError(
+            "A recurrent layer (keras.layers.SimpleRNN, GRU, LSTM or RNN) is needed to follow a state through time. "
+            f"Received: model {model.name!r} with the layers {[layer.name for layer in model.layers]}. "
+            "For the gradients of other layers use rnnkit.GradientRecorder."
+        )
+    if names is None:
+        return found
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in found:
+            raise ValueError(unknown_name("recurrent layer", name, found))
+    return {name: found[name] for name in names}
+
+
+def only_recurrent_layer(model, name):
+    """Return the recurrent layer called `name`, or the only one there is when `name` is None."""
+    found = recurrent_layers(model, name)
+    if len(found) > 1:
+        raise ValueError(
+            "One recurrent layer can be measured at a time. "
+            f"Received: layer=None for a model with {list(found)}. Name one of them, e.g. layer={next(iter(found))!r}."
+        )
+    return next(iter(found.values()))
+
+
+def unknown_name(what, name, known):
+    """Say that a name is unknown, which there are, and which was perhaps meant."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"A {what} must be one of {list(known)}. Received: {name!r}.{hint}"
+
+
+def require_built(model):
+    """Raise unless `model` is a Keras model whose weights exist."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "A Keras model is needed. "
+            f"Received: {model!r} of type {type(model).__name__}. Pass a keras.Model, e.g. keras.Sequential([...])."
+        )
+    if not model.built:
+        raise ValueError(
+            "A model must be built before it can be measured: until then it has no weights. "
+            f"Received: the unbuilt model {model.name!r}. "
+            "Start it with keras.Input((None, features)), or call it once on a batch."
+        )
+
+
+def require_batch(model, x, y=None):
+    """Check a probe batch against a model; raise the rule, what was received, and what to do.
+
+    Args:
+        model: a built Keras model.
+        x: input array (batch, ...), or a list or dict of them.
+        y: targets with the same first axis, or None.
+    """
+    inputs = _arrays(x)
+    targets = _arrays(y) if y is not None else []
+    for array in inputs + targets:
+        if array.dtype == object:
+            raise ValueError(
+                "A probe batch must be an array of numbers. Received: an array of Python objects of shape "
+                f"{array.shape}. Pad the sequences to one length, e.g. with keras.utils.pad_sequences."
+            )
+        if array.ndim == 0 or 0 in array.shape:
+            raise ValueError(
+                "A probe batch must hold at least one example and one time step. "
+                f"Received: shape {array.shape}. Pass for instance x[:64], y[:64]."
+            )
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise ValueError(
+                "A probe batch must be finite: one NaN makes every gradient NaN. "
+                f"Received: {np.count_nonzero(~np.isfinite(array))} NaN or infinite values in shape {array.shape}. "
+                "Find them with numpy.argwhere(~numpy.isfinite(x))."
+            )
+    for array, expected in zip(inputs, _input_shapes(model), strict=False):
+        fits = len(array.shape) == len(expected) and all(
+            want in (None, got) for want, got in zip(expected, array.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"A probe batch must have the shape of the model's input, {expected} (None: any size). "
+                f"Received: shape {array.shape}. "
+                "Add the missing axis (x[:1] keeps the batch axis, x[0] drops it) or check the number of features."
+            )
+    sizes = {len(array) for array in inputs + targets}
+    if len(sizes) > 1:
+        raise ValueError(
+            "The arrays of a probe batch must have the same number of examples. "
+            f"Received: shapes {[array.shape for array in inputs + targets]}. Slice x and y alike."
+        )
+
+
+def _arrays(data):
+    return [np.asarray(array) for array in keras.tree.flatten(data)]
+
+
+def _input_shapes(model):
+    inputs = getattr(model, "inputs", None)  # a subclassed model declares none
+    return [tuple(tensor.shape) for tensor in inputs or []]

@@ -1,0 +1,414 @@
+"""One-shot measurements on a model and a batch: gradients and Jacobians of the states, as NumPy arrays."""
+
+import inspect
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+
+from rnnkit import _backend, _model
+from rnnkit._backend import keras
+
+ops = keras.ops
+
+
+def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False):
+    """Measure dL/dh_t, the total derivative of the loss by the state at every time step, in one backward pass.
+
+    The gradient of the loss by a layer's *output sequence* holds only the direct path: when just the last output is
+    used, it is zero at every earlier step. Here a zero perturbation is added to each state inside the recurrence, and
+    the loss is differentiated with respect to that; the derivative then holds every path, through all later steps.
+
+    L is the loss the model was compiled with, as `fit` minimises it: a mean over the batch, so that one example's
+    gradient carries a factor 1/batch. Weights, metrics and the states of stateful layers stay as they were.
+
+    Args:
+        model: a built and compiled Keras model with at least one recurrent layer.
+        x: inputs (batch, time, ...), as for `model.fit`.
+        y: targets, as for `model.fit`.
+        layers: name, or list of names, of the recurrent layers to measure; all by default.
+        sample_weight: weights of the examples, as for `model.fit`.
+        training: whether the model runs as in training (dropout on) or as in inference.
+
+    Returns:
+        dict from layer name to `{"h": array (batch, time, units)}`, with `"c"` too for an LSTM. Index t of the time
+        axis is the state after reading x[:, t], also in a layer that reads backwards. Masked steps are 0: the state
+        there is that of the step before. Cells of a stack are called `layer/cell_0`, `layer/cell_1`...
+
+    Raises:
+        ValueError: if the model is unbuilt, uncompiled or without recurrent layer, a name is unknown, or the batch is
+            empty, not finite or of the wrong shape.
+
+    Example:
+        >>> import keras, numpy as np, rnnkit
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.LSTM(4, name="rnn"), keras.layers.Dense(1)])
+        >>> model.compile(loss="mse")
+        >>> x, y = rnnkit.tasks.adding_problem(n=8, length=20, seed=0)
+        >>> gradients = rnnkit.probes.state_gradients(model, x, y)
+        >>> gradients["rnn"]["h"].shape, gradients["rnn"]["c"].shape
+        ((8, 20, 4), (8, 20, 4))
+
+    Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks", equations 3-5.
+    """
+    measure = _state_gradient_function(model, x, y, layers, training)
+    result = {}
+    for (layer, state), gradient in _backend.compiled(measure)(x, y, sample_weight).items():
+        result.setdefault(layer, {})[state] = np.asarray(gradient)
+    return result
+
+
+def state_gradient_norms(model, x, y, *, layers=None):
+    """Prepare a cheap repeated measurement of |dL/dh_t| on one probe batch; used while a model trains.
+
+    Args:
+        model: a built and compiled Keras model.
+        x: probe inputs, as for `state_gradients`.
+        y: their targets.
+        layers: name, or list of names, of the recurrent layers; all by default.
+
+    Returns:
+        A function without arguments. Each call gives, for the model's weights at that moment, a dict from layer name
+        to an array (time,): the mean over the batch of the norm over the units of dL/dh_t; and `"layer/c"` for an
+        LSTM's dL/dc_t.
+
+    Raises:
+        ValueError: as `state_gradients`.
+
+    Example:
+        >>> import keras, rnnkit
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(4, name="rnn"), keras.layers.Dense(1)])
+        >>> model.compile(loss="mse")
+        >>> measure = rnnkit.probes.state_gradient_norms(model, *rnnkit.tasks.adding_problem(n=8, length=20))
+        >>> measure()["rnn"].shape
+        (20,)
+    """
+    gradients = _state_gradient_function(model, x, y, layers)
+
+    @_backend.compiled
+    def norms(x, y):
+        return {
+            layer if state == "h" else f"{layer}/{state}": ops.mean(_backend.norm(g, axis=-1), axis=0)
+            for (layer, state), g in gradients(x, y).items()
+        }
+
+    return lambda: {name: np.asarray(values) for name, values in norms(x, y).items()}
+
+
+def _state_gradient_function(model, x, y, layers, training=False):
+    """Check everything that can be wrong, then return `measure(x, y, sample_weight)` -> {(layer, state): tensor}."""
+    layers = _model.recurrent_layers(model, layers)
+    _require_loss(model)
+    _model.require_batch(model, x, y)
+
+    def measure(x, y, sample_weight=None):
+        def loss(watch):
+            # A stateless scope catches every assignment (metrics, RNN states, dropout seeds) and drops it.
+            with _perturbed(layers, watch), keras.StatelessScope():
+                return model.compute_loss(x, y, model(x, training=training), sample_weight)
+
+        gradients = _backend.tap_gradients(loss)
+        for key in layers:
+            if not any(name == key or name.startswith(f"{key}/cell_") for name, _ in gradients):
+                raise ValueError(
+                    "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
+                    f"Received: layer {key!r}, which the forward pass did not run. Leave it out with layers=[...]."
+                )
+        return gradients
+
+    return measure
+
+
+def state_jacobians(model, x, layer=None, *, state="h"):
+    """Measure the one-step Jacobians dh_t/dh_{t-1} of a recurrent layer along its own trajectory.
+
+    Entry [b, t, i, j] is the derivative of unit i of the state after step t by unit j of the state before it. (With
+    the convention h_t = tanh(h_{t-1} W + ...), that is the *transpose* of W times the slopes.)
+
+    Args:
+        model: a built Keras model; inference mode.
+        x: inputs (batch, time, ...), as for `model.predict`.
+        layer: name of the recurrent layer; may be left out when there is only one.
+        state: `"h"` or `"c"` for the Jacobian of that state by itself, the other state held; `"all"` for the joint
+            Jacobian of all states (for an LSTM h then c), the one whose products give derivatives over several steps.
+            A SimpleRNN and a GRU have only h, so that `"h"` and `"all"` are the same.
+
+    Returns:
+        array (batch, time, units, units), or (batch, time, total, total) for `state="all"`, total the sum of the
+        sizes of the states. Index t = 0 is the derivative by the initial state. Masked steps are the identity. In a
+        layer that reads backwards, "before" means before in reading order.
+
+    Raises:
+        ValueError: if the model is unbuilt or without recurrent layer, several layers qualify, the layer or state name
+            is unknown, or the batch is empty, not finite or of the wrong shape.
+
+    Example:
+        >>> import keras, numpy as np, rnnkit
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.SimpleRNN(4, name="rnn")])
+        >>> rnnkit.probes.state_jacobians(model, np.ones((1, 20, 2)), layer="rnn").shape
+        (1, 20, 4, 4)
+
+    Source: Pascanu, Mikolov & Bengio (2013), equation 5.
+    """
+    recurrent, jacobians = _joint_jacobians(model, x, layer)
+    block = _state_slice(recurrent, state)
+    return jacobians[..., block, block]
+
+
+def singular_values(model, x, layer=None):
+    """Measure the singular values of dh_T/dh_t: by how much a change of h_t can be stretched or shrunk until the end.
+
+    The product of one-step Jacobians is accumulated in float64 and rescaled at every step, so that it neither
+    underflows nor overflows on the way; values under 1e-308 are returned as 0. Values smaller than the largest
+    of the same step by a factor of 1e-14 or more are lost in rounding.
+
+    Args:
+        model: a built Keras model; inference mode.
+        x: inputs (batch, time, ...), as for `model.predict`.
+        layer: name of the recurrent layer; may be left out when there is only one.
+
+    Returns:
+        array (batch, time, units), descending along the last axis: at index t the singular values of dh_T/dh_t, T the
+        last step read. At t = T they are all 1. For an LSTM: of h by h, through both h and c of all later steps.
+
+    Raises:
+        ValueError: as `state_jacobians`.
+
+    Example:
+        >>> import keras, numpy as np, rnnkit
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(4, name="rnn")])
+        >>> rnnkit.probes.singular_values(model, np.ones((1, 20, 2)))[0, -1]
+        array([1., 1., 1., 1.])
+
+    Source: Pascanu, Mikolov & Bengio (2013), section 2.1.
+    """
+    recurrent, jacobians = _joint_jacobians(model, x, layer)
+    block = _state_slice(recurrent, "h")
+    if recurrent.go_backwards:
+        jacobians = jacobians[:, ::-1]
+    batch, time, total, _ = jacobians.shape
+    product = np.broadcast_to(np.eye(total), (batch, total, total))
+    log_scale = np.zeros((batch, 1))
+    values = np.empty((batch, time, block.stop - block.start))
+    for t in reversed(range(time)):
+        values[:, t] = np.linalg.svd(product[:, block, block], compute_uv=False) * np.exp(log_scale)
+        product = product @ jacobians[:, t]
+        largest = np.abs(product).max(axis=(1, 2))
+        largest[largest == 0] = 1  # an exactly zero product stays zero
+        product = product / largest[:, None, None]
+        log_scale += np.log(largest)[:, None]
+    return values[:, ::-1] if recurrent.go_backwards else values
+
+
+def _require_loss(model):
+    if not model.compiled or model.loss is None:
+        raise ValueError(
+            "A model must be compiled with a loss before dL/dh_t can be measured. "
+            f'Received: model {model.name!r} without one. Call for instance model.compile(loss="mse").'
+        )
+
+
+# --- inside the recurrence ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _inner_loops(layers, make):
+    """While the block runs, replace each layer's loop over time by `make(key, layer)`; leave nothing behind.
+
+    `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
+    through once its inputs, mask and initial state are known.
+    """
+    with ExitStack() as stack:
+        for key, layer in layers.items():
+            # Through __dict__, since Keras's own __setattr__ would track what is assigned.
+            vars(layer)["inner_loop"] = make(key, layer)
+            stack.callback(vars(layer).pop, "inner_loop", None)
+        yield
+
+
+def _perturbed(layers, watch):
+    """Add `watch((layer, state), shape, dtype)` to every state of the given layers at every time step."""
+
+    def make(key, layer):
+        def inner_loop(sequences, initial_state, mask, training=False):
+            if len(sequences.shape) != 3:
+                raise ValueError(
+                    "States can be followed in layers that read (batch, time, features). "
+                    f"Received: layer {key!r} with input of shape {tuple(sequences.shape)}. "
+                    "Leave it out with layers=[...]."
+                )
+            batch, time, features = ops.shape(sequences)
+            dtype = layer.cell.compute_dtype
+            taps = [watch((name, state), (batch, time, size), dtype) for name, state, size in _states(key, layer.cell)]
+            sizes = [features, *(tap.shape[-1] for tap in taps)]
+
+            def cell(inputs, states):
+                inputs, *deltas = _split(inputs, sizes)
+                return _perturbed_step(layer.cell, inputs, keras.tree.flatten(states), deltas, training)
+
+            # Keras's loop takes one input tensor: let the perturbations ride along as extra features.
+            return _keras_loop(layer, cell, ops.concatenate([sequences, *taps], axis=-1), initial_state, mask)
+
+        return inner_loop
+
+    return _inner_loops(layers, make)
+
+
+def _keras_loop(layer, cell, sequences, initial_state, mask):
+    """Run `keras.layers.RNN.inner_loop` with another cell, without making that cell a part of the layer."""
+    settings = {
+        name: getattr(layer, name)
+        for name in ("go_backwards", "unroll", "zero_output_for_mask", "return_sequences", "stateful")
+    }
+    mask = keras.tree.flatten(mask)[0] if mask is not None else None
+    return keras.layers.RNN.inner_loop(
+        SimpleNamespace(cell=cell, **settings), sequences, keras.tree.flatten(initial_state), mask
+    )
+
+
+def _states(key, cell):
+    """Return `(layer key, state name, size)` for every state of a cell, a stack's cells one after the other."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        return [state for place, one in enumerate(cell.cells) for state in _states(f"{key}/cell_{place}", one)]
+    sizes = keras.tree.flatten(cell.state_size)
+    names = (
+        ["h", "c"] if isinstance(cell, keras.layers.LSTMCell) else ["h", *(f"state_{n}" for n in range(1, len(sizes)))]
+    )
+    return [(key, name, size) for name, size in zip(names, sizes, strict=True)]
+
+
+def _perturbed_step(cell, inputs, states, deltas, training):
+    """Run one step of `cell` with `deltas` added to its new states and to everything that follows from them."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        all_new, at = [], 0
+        for one in cell.cells:
+            upto = at + len(_states("", one))
+            inputs, new = _perturbed_step(one, inputs, states[at:upto], deltas[at:upto], training)
+            all_new += new
+            at = upto
+        return inputs, all_new
+    output, new = _call_cell(cell, inputs, states, training)
+    if isinstance(cell, keras.layers.LSTMCell):
+        # h_t = o_t * activation(c_t): what is added to c_t must reach h_t too.
+        (h, c), (delta_h, delta_c) = new, deltas
+        gate = _output_gate(cell, inputs, states[0], training)
+        moved = h + gate * (cell.activation(c + delta_c) - cell.activation(c)) + delta_h
+        return moved, [moved, c + delta_c]
+    moved = [state + delta for state, delta in zip(new, deltas, strict=True)]
+    for before, after in zip(new, moved, strict=True):
+        if output is before:  # the usual case: the output is the state
+            return after, moved
+    return output, moved
+
+
+def _call_cell(cell, inputs, states, training):
+    """Call a cell on a flat list of states; return its output and the flat list of its new states."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        all_new, at = [], 0
+        for one in cell.cells:
+            upto = at + len(_states("", one))
+            inputs, new = _call_cell(one, inputs, states[at:upto], training)
+            all_new += new
+            at = upto
+        return inputs, all_new
+    takes_training = "training" in inspect.signature(cell.call if isinstance(cell, keras.Layer) else cell).parameters
+    output, new = cell(inputs, states, **({"training": training} if takes_training else {}))
+    return output, keras.tree.flatten(new)
+
+
+def _split(tensor, sizes):
+    """Cut a tensor along its last axis into parts of the given sizes."""
+    ends = np.cumsum(sizes)
+    return [tensor[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def _output_gate(cell, inputs, h, training):
+    """Return o_t of a Keras LSTM cell, from the same kernels and dropout masks as the cell itself."""
+    if training and cell.dropout:
+        mask = cell.get_dropout_mask(inputs)
+        inputs = inputs * (mask[3] if isinstance(mask, (list, tuple)) else mask)
+    if training and cell.recurrent_dropout:
+        mask = cell.get_recurrent_dropout_mask(h)
+        h = h * (mask[3] if isinstance(mask, (list, tuple)) else mask)
+    last = slice(3 * cell.units, None)  # Keras orders the gates i, f, c, o
+    total = ops.matmul(inputs, cell.kernel[:, last]) + ops.matmul(h, cell.recurrent_kernel[:, last])
+    return cell.recurrent_activation(total + cell.bias[last] if cell.use_bias else total)
+
+
+# --- along a trajectory ------------------------------------------------------------------------------------------
+
+
+def _joint_jacobians(model, x, name):
+    """Return the recurrent layer and its Jacobians of all states by all states, (batch, time, total, total)."""
+    recurrent = _model.only_recurrent_layer(model, name)
+    _model.require_batch(model, x)
+    sequences, states, mask = _seen_by(model, recurrent, x)
+    if recurrent.go_backwards:
+        sequences, mask = sequences[:, ::-1], mask[:, ::-1]
+    batch, time, _ = sequences.shape
+    sizes = [size for *_, size in _states("", recurrent.cell)]
+    before = np.empty((batch, time, sum(sizes)), sequences.dtype)
+    for t in range(time):
+        before[:, t] = np.concatenate(states, axis=-1)
+        _, new = _call_cell(recurrent.cell, sequences[:, t], [ops.convert_to_tensor(s) for s in states], False)
+        keep = mask[:, t, None]
+        states = [np.where(keep, np.asarray(after), old) for after, old in zip(new, states, strict=True)]
+    jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
+    jacobians[~mask] = np.eye(sum(sizes))
+    return recurrent, jacobians[:, ::-1] if recurrent.go_backwards else jacobians
+
+
+def _cell_jacobians(cell, sequences, before, sizes):
+    """Differentiate every new state of a cell by every old one, at all steps of all examples in few backward passes."""
+    batch, time, total = before.shape
+    inputs, states = sequences.reshape(batch * time, -1), before.reshape(batch * time, total)
+    rows_at_once = max(1, 2**22 // total**2)  # bounds the memory of the tiled batch
+    blocks = []
+    for start in range(0, batch * time, rows_at_once):
+        part = slice(start, start + rows_at_once)
+        # One copy of each step per unit, each asking for the gradient of its own unit.
+        tiled_inputs = np.repeat(inputs[part], total, axis=0)
+        tiled_states = np.repeat(states[part], total, axis=0)
+        one_unit_each = np.tile(np.eye(total), (len(inputs[part]), 1))
+
+        def step(flat, tiled_inputs=tiled_inputs):
+            _, new = _call_cell(cell, tiled_inputs, _split(flat, sizes), False)
+            return ops.concatenate(new, axis=-1)
+
+        blocks.append(np.asarray(_backend.vector_jacobian(step, tiled_states, one_unit_each)))
+    return np.concatenate(blocks).reshape(batch, time, total, total).astype("float64")
+
+
+def _seen_by(model, layer, x):
+    """Run the model in inference; return what reaches the layer's loop: sequences, initial states, mask (NumPy)."""
+    seen = {}
+
+    def make(key, layer):
+        def inner_loop(sequences, initial_state, mask, training=False):
+            present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
+            states = keras.tree.flatten(initial_state)
+            seen[key] = (np.asarray(sequences), [np.asarray(state) for state in states], np.asarray(present))
+            return type(layer).inner_loop(layer, sequences, initial_state, mask, training=training)
+
+        return inner_loop
+
+    with _inner_loops({"layer": layer}, make), keras.StatelessScope():
+        model(x, training=False)
+    if "layer" not in seen:
+        raise ValueError(
+            "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
+            f"Received: layer {layer.name!r}, which the forward pass did not run."
+        )
+    return seen["layer"]
+
+
+def _state_slice(layer, state):
+    """Return where a state lies in the joint state of a layer's cell."""
+    if state == "all":
+        return slice(None)
+    states = _states("", layer.cell)
+    names = [name for _, name, _ in states]
+    if isinstance(layer.cell, keras.layers.StackedRNNCells) or state not in names:
+        known = ["all"] if isinstance(layer.cell, keras.layers.StackedRNNCells) else [*names, "all"]
+        raise ValueError(_model.unknown_name("state", state, known))
+    start = sum(size for *_, size in states[: names.index(state)])
+    return slice(start, start + states[names.index(state)][2])

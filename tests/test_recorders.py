@@ -1,0 +1,329 @@
+"""Recorders against hand-made gradients, and against runs without a recorder."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import rnnkit
+from rnnkit import probes
+
+LENGTH, FEATURES, BATCH, EXAMPLES = 7, 2, 8, 32
+STEPS = EXAMPLES // BATCH
+
+
+def data(seed=0):
+    draw = np.random.default_rng(seed)
+    return (
+        draw.normal(size=(EXAMPLES, LENGTH, FEATURES)).astype("float32"),
+        draw.normal(size=(EXAMPLES, 1)).astype("float32"),
+    )
+
+
+def build(optimizer=None, cell=keras.layers.SimpleRNN, **compiling):
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((LENGTH, FEATURES)), cell(4, name="rnn"), keras.layers.Dense(1, name="head")])
+    model.compile(optimizer or keras.optimizers.SGD(0.1), "mse", **compiling)
+    return model
+
+
+def fit(model, *callbacks, epochs=2, **options):
+    x, y = data()
+    options = {"batch_size": BATCH, "shuffle": False, "verbose": 0} | options
+    return model.fit(x, y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def by_hand(optimizer, steps=2 * STEPS, cell=keras.layers.SimpleRNN, clip=lambda gradients: gradients):
+    """The same training, one eager tape and one `apply` a step; return the norms before and after `clip`."""
+    model, (x, y) = build(optimizer, cell), data()
+    names = ["rnn/kernel", "rnn/recurrent_kernel", "rnn/bias", "head/kernel", "head/bias"]
+    before, after = {name: [] for name in names}, {name: [] for name in names}
+    for step in range(steps):
+        rows = slice(step % STEPS * BATCH, (step % STEPS + 1) * BATCH)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x[rows], training=True) - y[rows]) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        for name, gradient, cut in zip(names, gradients, clip([g.numpy() for g in gradients]), strict=True):
+            before[name].append(np.linalg.norm(gradient))
+            after[name].append(np.linalg.norm(cut))
+        model.optimizer.apply(gradients, model.trainable_variables)
+    return before, after
+
+
+def weights_of(model):
+    variables = model.trainable_variables + model.optimizer.variables
+    return [variable.numpy() for variable in variables]
+
+
+def per_weight(bound):
+    return lambda gradients: [g * min(1, bound / np.linalg.norm(g)) for g in gradients]
+
+
+def all_together(bound):
+    return lambda gradients: [g * min(1, bound / np.sqrt(sum((g**2).sum() for g in gradients))) for g in gradients]
+
+
+CLIPPING = {
+    "none": ({}, lambda gradients: gradients),
+    "clipnorm": ({"clipnorm": 0.2}, per_weight(0.2)),
+    "global_clipnorm": ({"global_clipnorm": 0.3}, all_together(0.3)),
+    "clipvalue": ({"clipvalue": 0.05}, lambda gradients: [np.clip(g, -0.05, 0.05) for g in gradients]),
+}
+
+
+@pytest.mark.parametrize("rule", CLIPPING)
+@pytest.mark.parametrize("cell", [keras.layers.SimpleRNN, keras.layers.LSTM])
+def test_norms_are_those_of_the_gradients_used_before_and_after_clipping(rule, cell):
+    setting, clip = CLIPPING[rule]
+    recorder = rnnkit.GradientRecorder()
+    fit(build(keras.optimizers.SGD(0.1, **setting), cell), recorder)
+    before, after = by_hand(keras.optimizers.SGD(0.1, **setting), cell=cell, clip=clip)
+    assert list(recorder.history) == list(before)
+    for name in before:
+        np.testing.assert_allclose(recorder.history[name], before[name], rtol=1e-4)
+        np.testing.assert_allclose(recorder.clipped[name], after[name], rtol=1e-4)
+    for measured, expected in ((recorder.global_norm, before), (recorder.clipped_global_norm, after)):
+        np.testing.assert_allclose(measured, np.linalg.norm(list(expected.values()), axis=0), rtol=1e-4)
+    assert recorder.steps.tolist() == list(range(2 * STEPS))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"jit_compile": True}, {"jit_compile": False}, {"run_eagerly": True}, {"steps_per_execution": 3}],
+    ids=str,
+)
+@pytest.mark.parametrize("rule", CLIPPING)
+def test_recorded_training_is_the_same_to_the_bit(options, rule):
+    setting, _ = CLIPPING[rule]
+    plain, recorded = (build(keras.optimizers.Adam(0.01, **setting), **options) for _ in range(2))
+    history = fit(plain).history
+    recorder = rnnkit.GradientRecorder()
+    assert fit(recorded, recorder, rnnkit.StateGradientRecorder(*data(), every=3)).history == history
+    for expected, weight in zip(weights_of(plain), weights_of(recorded), strict=True):
+        np.testing.assert_array_equal(expected, weight)
+    assert recorder.steps.tolist() == list(range(2 * STEPS))
+
+
+def test_a_repeated_index_of_an_embedding_is_summed_before_the_norm():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Embedding(3, 2, name="words"), keras.layers.GRU(2)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x, y = np.array([[0, 1, 1, 1, 2]] * 4), np.ones((4, 2))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(x) - y) ** 2)
+    true = np.linalg.norm(tf.convert_to_tensor(tape.gradient(loss, model.trainable_variables[0])))
+    recorder = rnnkit.GradientRecorder()
+    model.fit(x, y, callbacks=[recorder], verbose=0)
+    np.testing.assert_allclose(recorder.history["words/embeddings"], [true], rtol=1e-5)
+
+
+def test_a_norm_survives_where_its_squares_would_underflow_or_overflow():
+    for scale in (1e-30, 1.0, 1e30):
+        model = build(loss_weights=[scale])
+        recorder = rnnkit.GradientRecorder()
+        fit(model, recorder, epochs=1, steps_per_epoch=1)
+        reference = rnnkit.GradientRecorder()
+        fit(build(), reference, epochs=1, steps_per_epoch=1)
+        np.testing.assert_allclose(recorder.global_norm[0] / np.float64(scale), reference.global_norm[0], rtol=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_is_recorded_as_such():
+    x, y = data()
+    x[0, 0, 0] = np.nan
+    recorder = rnnkit.GradientRecorder()
+    build(keras.optimizers.SGD(0.1, global_clipnorm=1.0)).fit(x, y, callbacks=[recorder], verbose=0)
+    assert np.isnan(recorder.history["rnn/kernel"]).all()
+    assert np.isnan(recorder.clipped_global_norm).all()
+
+
+def test_loss_scaling_gives_true_norms_and_no_row_for_a_skipped_step():
+    # At a learning rate of 0 every epoch sees the same gradients; a scale of 2**127 overflows at first.
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0), initial_scale=2.0**127)
+    recorder, reference = rnnkit.GradientRecorder(), rnnkit.GradientRecorder()
+    fit(build(optimizer, loss_weights=[16.0]), recorder, epochs=3)
+    fit(build(keras.optimizers.SGD(0.0), loss_weights=[16.0]), reference, epochs=1)
+    assert recorder.steps[0] > 0
+    assert recorder.steps[-1] == 3 * STEPS - 1
+    assert (np.diff(recorder.steps) > 0).all()
+    np.testing.assert_allclose(recorder.global_norm, reference.global_norm[recorder.steps % STEPS], rtol=1e-5)
+
+
+def test_accumulation_records_each_step_and_refuses_to_guess_what_was_clipped():
+    recorder = rnnkit.GradientRecorder()
+    fit(build(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2, global_clipnorm=0.1)), recorder)
+    assert len(recorder.steps) == 2 * STEPS
+    with pytest.raises(ValueError, match=r"accumulation.*global_clipnorm=0.1.*Read `history`"):
+        _ = recorder.clipped
+
+
+def test_several_recorders_see_the_same():
+    first, second = rnnkit.GradientRecorder(), rnnkit.GradientRecorder()
+    fit(build(), first, second)
+    np.testing.assert_array_equal(first.global_norm, second.global_norm)
+    assert len(first.steps) == len(second.steps) == 2 * STEPS
+
+
+def test_each_fit_begins_a_new_recording_and_frozen_layers_drop_out():
+    model, recorder = build(), rnnkit.GradientRecorder()
+    fit(model, recorder)
+    model.get_layer("head").trainable = False
+    model.compile("sgd", "mse")
+    fit(model, recorder, epochs=1)
+    assert list(recorder.history) == ["rnn/kernel", "rnn/recurrent_kernel", "rnn/bias"]
+    assert recorder.steps.tolist() == list(range(STEPS))
+
+
+def test_a_long_run_is_read_back_before_the_log_is_full():
+    recorder = rnnkit.GradientRecorder()
+    x, y = data()
+    build().fit(x, y, batch_size=1, epochs=1, steps_per_epoch=EXAMPLES, callbacks=[recorder], verbose=0)
+    many = rnnkit.GradientRecorder()
+    x, y = np.tile(x, (30, 1, 1)), np.tile(y, (30, 1))
+    build().fit(x, y, batch_size=1, epochs=1, shuffle=False, callbacks=[many], verbose=0)
+    assert many.steps.tolist() == list(range(30 * EXAMPLES))
+    assert np.isfinite(many.global_norm).all()
+
+
+class Breaks(keras.callbacks.Callback):
+    """Raise in the middle of training."""
+
+    def __init__(self, hook, error, at=5):
+        super().__init__()
+        self.count, self.at, self.error = 0, at, error
+        setattr(self, hook, self.maybe)
+
+    def maybe(self, *_, **__):
+        self.count += 1
+        if self.count == self.at:
+            raise self.error("stopped here")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_train_batch_begin"])
+def test_after_an_exception_nothing_is_left_behind_and_the_rows_are_there(error, hook):
+    model, plain = build(), build()
+    with pytest.raises(error):
+        fit(plain, Breaks(hook, error))
+    recorder = rnnkit.GradientRecorder()
+    callbacks = [Breaks(hook, error), recorder] if hook == "on_train_batch_begin" else [recorder, Breaks(hook, error)]
+    with pytest.raises(error, match="stopped here"):
+        fit(model, *callbacks)
+    assert recorder.steps.tolist() == list(range(5 if hook == "on_train_batch_end" else 4))
+    assert set(vars(model)) == set(vars(plain))
+    assert set(vars(model.optimizer)) == set(vars(plain.optimizer))
+    assert "rnnkit" not in type(model.train_function).__module__
+    fit(model)
+    assert len(recorder.steps) < 2 * STEPS, "a later fit without the recorder is not recorded"
+    fit(model, recorder)
+    assert recorder.steps.tolist() == list(range(2 * STEPS))
+
+
+def test_an_exception_between_arming_and_the_step_heals_at_the_next_step():
+    model, recorder = build(), rnnkit.GradientRecorder()
+    with pytest.raises(RuntimeError):
+        fit(model, recorder, Breaks("on_train_batch_begin", RuntimeError))
+    fit(model, epochs=1)
+    assert "rnnkit" not in type(model.train_function).__module__
+    assert "apply" not in vars(model.optimizer)
+    other = rnnkit.GradientRecorder()
+    with pytest.raises(RuntimeError):
+        fit(model, other, Breaks("on_train_batch_begin", RuntimeError, at=1))
+    fit(model, recorder)
+    assert recorder.steps.tolist() == list(range(2 * STEPS))
+
+
+def test_checkpoints_of_a_recorded_run_load_without_rnnkit(tmp_path):
+    plain, recorded = build(keras.optimizers.Adam()), build(keras.optimizers.Adam())
+    fit(plain, keras.callbacks.ModelCheckpoint(tmp_path / "plain.keras"))
+    fit(recorded, keras.callbacks.ModelCheckpoint(tmp_path / "recorded.keras"), rnnkit.GradientRecorder())
+    again = keras.models.load_model(tmp_path / "recorded.keras")
+    for expected, weight in zip(weights_of(plain), weights_of(again), strict=True):
+        np.testing.assert_array_equal(expected, weight)
+    sizes = [(tmp_path / f"{name}.keras").stat().st_size for name in ("plain", "recorded")]
+    assert abs(sizes[0] - sizes[1]) < 50  # the archive stores times and names
+
+
+def test_recording_is_saved_loaded_and_tabled(tmp_path):
+    recorder = rnnkit.GradientRecorder()
+    fit(build(keras.optimizers.SGD(0.1, clipnorm=0.2)), recorder)
+    path = recorder.save(tmp_path / "run")
+    assert path.name == "run.npz"
+    loaded = rnnkit.load(path)
+    for name in recorder.history:
+        np.testing.assert_array_equal(loaded.history[name], recorder.history[name])
+        np.testing.assert_array_equal(loaded.clipped[name], recorder.clipped[name])
+    np.testing.assert_array_equal(loaded.clipped_global_norm, recorder.clipped_global_norm)
+    frame = loaded.to_frame()
+    assert list(frame.columns) == ["step", "layer", "weight", "norm", "clipped_norm"]
+    assert len(frame) == 5 * 2 * STEPS
+    kernel = frame.query("layer == 'rnn' and weight == 'kernel'")
+    np.testing.assert_array_equal(kernel["norm"], recorder.history["rnn/kernel"])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a recording", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_recording_is_refused(tmp_path, content):
+    (tmp_path / "run.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"written by GradientRecorder.save.*run.npz"):
+        rnnkit.load(tmp_path / "run.npz")
+
+
+def test_a_failed_save_leaves_the_older_file_whole(tmp_path, monkeypatch):
+    recorder = rnnkit.GradientRecorder()
+    fit(build(), recorder)
+    path = recorder.save(tmp_path / "run.npz")
+    before = path.read_bytes()
+
+    def disk_full(file, **arrays):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        recorder.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_without_trainable_weights_is_refused():
+    model = build()
+    model.trainable = False
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"trainable weights.*Unfreeze"):
+        fit(model, rnnkit.GradientRecorder())
+
+
+class TestStateGradientRecorder:
+    def test_records_the_probe_before_the_steps_it_names(self):
+        x, y = data()
+        frozen = build(keras.optimizers.SGD(0.0), keras.layers.LSTM)
+        flow = rnnkit.StateGradientRecorder(x[:6], y[:6], every=3)
+        fit(frozen, flow)
+        gradients = probes.state_gradients(frozen, x[:6], y[:6])["rnn"]
+        assert flow.steps.tolist() == [0, 3, 6]
+        for name, state in (("rnn", "h"), ("rnn/c", "c")):
+            expected = np.linalg.norm(gradients[state], axis=-1).mean(axis=0)
+            np.testing.assert_allclose(flow.history[name], np.tile(expected, (3, 1)), rtol=1e-4)
+
+    def test_first_record_is_the_untrained_model_and_later_ones_are_not(self):
+        x, y = data()
+        flow = rnnkit.StateGradientRecorder(x, y, every=4)
+        fit(build(), flow)
+        untrained = np.linalg.norm(probes.state_gradients(build(), x, y)["rnn"]["h"], axis=-1).mean(axis=0)
+        np.testing.assert_allclose(flow.history["rnn"][0], untrained, rtol=1e-4)
+        assert not np.allclose(flow.history["rnn"][1], untrained, rtol=1e-2)
+
+    def test_several_steps_an_execution_record_at_the_next_chance(self):
+        flow = rnnkit.StateGradientRecorder(*data(), every=3)
+        fit(build(steps_per_execution=2), flow)
+        assert flow.steps.tolist() == [0, 4, 6]
+
+    def test_no_record_yet(self):
+        flow = rnnkit.StateGradientRecorder(*data())
+        assert flow.history == {}
+        assert flow.steps.tolist() == []
+
+    def test_bad_settings(self):
+        with pytest.raises(ValueError, match=r"`every` must be a whole number of at least 1. Received: every=0"):
+            rnnkit.StateGradientRecorder(*data(), every=0)
+        with pytest.raises(ValueError, match="Did you mean 'rnn'"):
+            fit(build(), rnnkit.StateGradientRecorder(*data(), layers="rn"))
