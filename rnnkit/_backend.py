@@ -33,15 +33,20 @@ def quiet_stderr():
             os.close(real)
 
 
+def _require_tensorflow(name):
+    if name != "tensorflow":
+        raise ImportError(
+            f"rnnkit measures gradients on Keras's TensorFlow backend. Received: KERAS_BACKEND={name!r}. "
+            "Set KERAS_BACKEND=tensorflow before Keras is imported, and restart the kernel."
+        )
+
+
+# Asked before, since Keras fails on a backend that is not installed; and after, since a file can set it too.
+_require_tensorflow(os.environ.get("KERAS_BACKEND", "tensorflow"))
 with quiet_stderr():
     import keras
 
-    if keras.backend.backend() != "tensorflow":
-        raise ImportError(
-            "rnnkit measures gradients on Keras's TensorFlow backend. "
-            f"Received: KERAS_BACKEND={keras.backend.backend()!r}. "
-            "Set KERAS_BACKEND=tensorflow before Keras is imported, and restart the kernel."
-        )
+    _require_tensorflow(keras.backend.backend())
     import tensorflow as tf
 
     # First device use and first XLA compilation each log once; let them do so here.
@@ -111,10 +116,11 @@ class StepLog:
     def __init__(self, rows, columns):
         """Make a ring of `rows` rows of `columns` numbers each."""
         self.rows = rows
-        self._ring = tf.Variable(tf.fill((rows, columns), float("nan")), trainable=False)
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)  # training steps begun
-        self._step_of_row = tf.Variable(tf.zeros((rows,), tf.int64), trainable=False)
-        self._written = tf.Variable(0, dtype=tf.int64, trainable=False)
+        with tf.init_scope():  # it may be made while a training step is being traced
+            self._ring = tf.Variable(tf.fill((rows, columns), float("nan")), trainable=False)
+            self._step = tf.Variable(0, dtype=tf.int64, trainable=False)  # training steps begun
+            self._step_of_row = tf.Variable(tf.zeros((rows,), tf.int64), trainable=False)
+            self._written = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._read = 0
 
     def begin_step(self):

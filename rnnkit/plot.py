@@ -4,32 +4,51 @@ import base64
 import difflib
 import html
 import io
+import itertools
+import re
 import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.category import StrCategoryFormatter
+from matplotlib.colors import to_rgb
+from matplotlib.container import BarContainer
+from matplotlib.patches import Patch, StepPatch
+from matplotlib.quiver import Quiver
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+from PIL import Image  # comes with matplotlib, which writes its pictures through it
 
 _STATE_GRADIENT = r"$\|\partial L\,/\,\partial h_t\|$"
+_MANY = 100  # steps whose line is a smear, which needs a smooth one to be read
+_ROW = 0.06  # height of a row of marks, for what has no place on a log axis, as a fraction of the axes
 
 
 def gradient_norms(recording, ax=None, *, weights=None, clipped=False):
     """Draw the gradient norm of each weight against the training step, on a log axis.
 
+    What has no place on a log axis is marked in rows of its own: exact zeros below the curves, inf and NaN above.
+    Of more than 100 steps, a thin line shows each and a thick one the median of a moving window, a 20th of them.
+
     Args:
         recording: a `GradientRecorder`, what `rnnkit.load` returns, or a dict from name to norms (steps,).
         ax: matplotlib axes to draw on; new ones by default.
-        weights: names of the weights to draw; all by default.
+        weights: names of the weights to draw, or one name; all by default.
         clipped: whether to draw the norms after clipping.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: if nothing was recorded, or a name is unknown.
+        ValueError: if nothing was recorded, a name is unknown, or the norms after clipping are asked of a dict.
 
     Example:
         >>> ax = rnnkit.plot.gradient_norms({"rnn/kernel": [1.0, 0.5, 0.7]})
     """
+    if clipped and isinstance(recording, dict):
+        raise ValueError(
+            "Norms after clipping are drawn from a recording, which holds both. Received: clipped=True and a dict. "
+            "Pass the recorder itself, or its dict `clipped` without clipped=True."
+        )
     history = recording if isinstance(recording, dict) else recording.clipped if clipped else recording.history
     history = {name: np.asarray(norms, "float64") for name, norms in history.items()}
     if not history or not all(norms.ndim == 1 and len(norms) for norms in history.values()):
@@ -38,26 +57,33 @@ def gradient_norms(recording, ax=None, *, weights=None, clipped=False):
             f"Gradient norms are drawn from one number a step for each weight. Received: shapes {shapes}. "
             "Pass a GradientRecorder after fit has run."
         )
-    for name in weights or ():
+    names = list(history) if weights is None else [weights] if isinstance(weights, str) else list(weights)
+    for name in names:
         if name not in history:
             raise ValueError(_unknown("weight", name, history))
-    steps = getattr(recording, "steps", None)
     ax = _axes(ax)
-    for name in weights or history:
-        norms = history[name]
-        ax.plot(np.arange(len(norms)) if steps is None else steps, _positive(norms), label=name)
-    ax.set_yscale("log")
+    drawn = _draw_curves(ax, {name: history[name] for name in names}, getattr(recording, "steps", None))
+    for name, (line, (end, y, where)) in drawn.items():
+        steps, norms = line.get_data()
+        if len(norms) > _MANY:
+            thin = {"color": line.get_color(), "linestyle": "-", "linewidth": 0.6, "alpha": 0.5}
+            ax.plot(steps, norms, label=f"_{name}: all", **thin)
+            smooth = _running_median(norms, len(norms) // 20)
+            line.set_ydata(smooth)
+            drawn[name] = line, (end, smooth[steps == end][0] if where == "data" else y, where)
     ax.set_xlabel("training step")
     ax.set_ylabel("norm of the gradient" + (", clipped" if clipped else ""))
-    ax.legend()
+    _name_curves(ax, drawn)
     return ax
 
 
 def gradient_flow(gradients, ax=None):
     r"""Draw how much of the loss's gradient reaches each time step: $\|dL/dh_t\|$ against t, on a log axis.
 
-    A gradient that is exactly zero (in float32, anything under 1e-38) has no place on a log axis; such steps are
-    marked on a line of their own along the bottom.
+    The curves are named at the end where they lie furthest apart. As a rule that is the first time step, for the
+    gradient travels from the last to the first; the axis of the norms then stands on the right. A gradient that is
+    exactly zero (in float32, anything under 1e-45) has no place on a log axis: such steps are marked in a row of
+    their own below the curves, and those that overflowed to infinity above.
 
     Args:
         gradients: dict from label to an array: gradients (batch, time, units), whose norm over the units is averaged
@@ -76,24 +102,27 @@ def gradient_flow(gradients, ax=None):
 
     Source: after Pascanu, Mikolov & Bengio (2013), section 2.1.
     """
-    if not gradients:
-        raise ValueError("A gradient flow needs at least one array. Received: none. Pass {'label': array}.")
+    if not isinstance(gradients, dict) or not gradients:
+        received = "none" if isinstance(gradients, dict) else f"a {type(gradients).__name__}"
+        raise ValueError(
+            f"A gradient flow needs at least one array, by its label. Received: {received}. Pass {{'label': array}}."
+        )
     curves = {label: _flow(label, values) for label, values in gradients.items()}
     ax = _axes(ax)
-    lines = {label: ax.plot(_positive(norms), label=label)[0] for label, norms in curves.items()}
-    ax.set_yscale("log")
+    smallest = 5e-324  # where float64 ends: a zero lies further down than anything else
+    first, last = (
+        np.ptp([np.log10(np.clip(norms[end], smallest, 1e308)) for norms in curves.values()]) for end in (0, -1)
+    )
+    named_at = 0 if first >= last else -1
+    drawn = _draw_curves(ax, curves, named_at=named_at)
     ax.set_xlabel("time step $t$")
     ax.set_ylabel(_STATE_GRADIENT)
-    low, high = ax.get_ylim()
-    zeros = [label for label, norms in curves.items() if (norms == 0).any()]
-    for row, label in enumerate(zeros):
-        at = np.flatnonzero(curves[label] == 0)
-        floor = low * (low / high) ** (0.05 * (row + 1))
-        ax.plot(at, np.full(len(at), floor), "x", color=lines[label].get_color(), markersize=5, label="_zeros")
-        ax.annotate(f"{label}: exactly 0", (at[-1], floor), (6, 0), textcoords="offset points", va="center", size=10)
-    # Beside the curves and in the order in which they start, so that each label is found next to its line.
-    ordered = sorted(lines, key=lambda label: curves[label][0], reverse=True)
-    ax.legend([lines[label] for label in ordered], ordered, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    if named_at == 0:
+        ax.yaxis.set_label_position("right")
+        ax.yaxis.tick_right()
+        ax.spines["right"].set_visible(True)
+        ax.spines["left"].set_visible(False)
+    _name_curves(ax, drawn, named_at)
     return ax
 
 
@@ -101,42 +130,59 @@ def singular_values(values, ax=None, *, rate=None, label=None):
     r"""Draw how far a change of a state carries: the singular values of dh_T/dh_t against the distance T - t.
 
     Args:
-        values: array (batch, time, units) from `rnnkit.probes.singular_values`, of which the first example is drawn, or
-            (time, units).
+        values: array (batch, time, units) from `rnnkit.probes.singular_values`, of which the median over the batch is
+            drawn, or (time, units) of one example. A 0 stands for what rounding hides, 1e-14 below the largest.
         ax: matplotlib axes to draw on; new ones by default.
-        rate: factor by which the largest is predicted to change each step back; drawn as a thin line.
+        rate: factor by which the largest is predicted to change each step back, or a list of them; drawn as dotted
+            lines with circles.
         label: name of the curves; needed to tell several calls on one axes apart.
 
     Returns:
-        The axes.
+        The axes. The thick line is the largest, the thin one the median, and the band reaches down to the smallest, or
+        to where float64 ends, 1e-14 below the largest.
 
     Raises:
-        ValueError: if the array has another rank or holds NaN.
+        ValueError: if the array has another rank, is empty or holds NaN, or a rate is not positive.
 
     Example:
         >>> import numpy as np
         >>> ax = rnnkit.plot.singular_values(0.9 ** np.arange(50)[::-1, None] * np.ones((50, 4)), rate=0.9)
     """
     values = np.asarray(values, "float64")
-    values = values[0] if values.ndim == 3 else values
-    if values.ndim != 2 or not values.size or np.isnan(values).any():
+    if values.ndim not in (2, 3) or not values.size or np.isnan(values).any():
         raise ValueError(
             "Singular values are drawn from an array (batch, time, units) or (time, units) without NaN. "
-            f"Received: shape {values.shape}. Pass what rnnkit.probes.singular_values returned."
+            f"Received: {_described(values)}. Pass what rnnkit.probes.singular_values returned."
         )
-    ordered = _positive(values[::-1])  # by distance
+    rates = np.atleast_1d([] if rate is None else rate)
+    if not (rates > 0).all():
+        raise ValueError(
+            "A rate is the positive factor by which the largest singular value changes each step back. "
+            f"Received: {rate!r}. Pass for instance the largest singular value of the recurrent kernel."
+        )
+    by_distance = values.reshape(-1, *values.shape[-2:])[:, ::-1]
+    largest, median, smallest = (
+        np.median(over_units(by_distance, axis=-1), axis=0) for over_units in (np.max, np.median, np.min)
+    )
     ax = _axes(ax)
-    distance = np.arange(len(ordered))
-    (line,) = ax.plot(distance, ordered[:, 0], label=f"{label}: largest" if label else "largest")
-    ax.fill_between(distance, ordered[:, 0], ordered[:, -1], color=line.get_color(), alpha=0.15, linewidth=0)
-    median = np.median(ordered, axis=1)
-    ax.plot(distance, median, color=line.get_color(), linewidth=1, linestyle=line.get_linestyle(), label="_median")
-    if rate is not None:
-        predicted = ordered[0, 0] * float(rate) ** distance
-        ax.plot(distance, predicted, color="0.3", linewidth=1, linestyle=":", label=f"predicted, ${rate:.2f}^{{T-t}}$")
-    ax.set_yscale("log")
+    named = f"{label}: largest" if label else "largest"
+    drawn = _draw_curves(ax, {named: largest})
+    line, _ = drawn[named]
+    distance = np.arange(len(largest))
+    floor = _positive(1e-14 * largest)
+    ax.plot(
+        distance, np.fmax(median, floor), color=line.get_color(), linewidth=1, linestyle=line.get_linestyle(),
+        label=f"{label}: median" if label else "median",
+    )  # fmt: skip
+    ax.fill_between(distance, np.fmax(smallest, floor), _positive(largest), color=line.get_color(), alpha=0.15, lw=0)
+    for factor, marker in zip(rates, itertools.cycle("osD^v")):
+        ax.plot(
+            distance, largest[0] * float(factor) ** distance, color="0.15", linewidth=1, linestyle=":", marker=marker,
+            markersize=5, markerfacecolor="white", markevery=max(1, len(distance) // 12),
+            label=f"predicted, ${factor:.3g}^{{\\,T-t}}$",
+        )  # fmt: skip
     ax.set_xlabel("distance $T - t$")
-    ax.set_ylabel(r"singular values of $\partial h_T/\partial h_t$")
+    ax.set_ylabel(r"singular values of $\partial h_T\,/\,\partial h_t$")
     ax.legend()
     return ax
 
@@ -145,33 +191,47 @@ def flow_over_training(history, steps=None, ax=None):
     """Draw dL/dh_t for every time step (across) over the training (upwards), as a map of its logarithm.
 
     Args:
-        history: array (records, time), one entry of a `StateGradientRecorder`'s history.
-        steps: array (records,), the training step of each record; their numbers by default.
+        history: a `StateGradientRecorder` of one layer, or an entry of its history, an array (records, time).
+        steps: array (records,), the training step of each record; a recorder's own, or their numbers, by default.
         ax: matplotlib axes to draw on; new ones by default.
 
     Returns:
-        The axes. Steps where the gradient is exactly zero are left grey.
+        The axes. Where the gradient is exactly zero, they are hatched in grey.
 
     Raises:
-        ValueError: if the array is not (records, time).
+        ValueError: if the array is not (records, time) or not finite, or the recorder watched several layers.
 
     Example:
         >>> import numpy as np
         >>> ax = rnnkit.plot.flow_over_training(np.geomspace(1e-6, 1, 30) * np.ones((5, 1)), steps=range(0, 50, 10))
     """
+    if hasattr(history, "history"):
+        if len(history.history) != 1:
+            raise ValueError(
+                f"A flow over training is drawn of one layer. Received: a recorder of {list(history.history)}. "
+                "Pass flow.history[name] and flow.steps."
+            )
+        steps = history.steps if steps is None else steps
+        (history,) = history.history.values()
     history = np.asarray(history, "float64")
-    steps = np.arange(len(history)) if steps is None else np.asarray(steps)
-    if history.ndim != 2 or not history.size or len(steps) != len(history):
+    steps = np.arange(len(history) if history.ndim else 0) if steps is None else np.asarray(steps)
+    if history.ndim != 2 or not history.size or len(steps) != len(history) or not np.isfinite(history).all():
         raise ValueError(
-            "A flow over training is drawn from an array (records, time) and one step for each record. "
-            f"Received: shapes {history.shape} and {steps.shape}. Pass flow.history['rnn'] and flow.steps."
+            "A flow over training is drawn from a finite array (records, time) and one step for each record. "
+            f"Received: {_described(history)}, and steps of shape {steps.shape}. "
+            "Pass flow.history['rnn'] and flow.steps; of a run that diverged, the records before it did."
         )
     ax = _axes(ax)
-    ax.set_facecolor("0.75")
     ax.grid(False)
-    logarithm = np.log10(_positive(history))
-    image = ax.pcolormesh(np.arange(history.shape[1]), steps, logarithm, shading="nearest")
+    zeros = {"facecolor": "0.9", "edgecolor": "0.5", "hatch": "////", "linewidth": 0}
+    ax.patch.set(**zeros)
+    image = ax.pcolormesh(np.arange(history.shape[1]), steps, np.log10(_positive(history)), shading="nearest")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.figure.colorbar(image, ax=ax, label=r"$\log_{10}$ " + _STATE_GRADIENT)
+    if (history == 0).any():
+        ax.legend(
+            handles=[Patch(label="exactly 0", **zeros)], loc="upper right", bbox_to_anchor=(1, -0.09), borderpad=0
+        )
     ax.set_xlabel("time step $t$")
     ax.set_ylabel("training step")
     return ax
@@ -180,27 +240,28 @@ def flow_over_training(history, steps=None, ax=None):
 def show(figure, alt, caption=""):
     """Put a figure into the notebook with alt text and a visible caption, and close it.
 
-    Three forms are given: HTML, whose picture has the alt text, for JupyterLab and exported pages; the bare picture,
-    for viewers that drop HTML; and, as plain text, the figure's `fingerprint`, which nbval compares between two runs.
-    Outside a notebook, the alt text and caption are printed.
+    Three forms are given. `text/html`, a `<figure>` whose picture has the alt text, is what JupyterLab and exported
+    pages take. `image/png`, the bare picture, is for viewers that drop HTML. `text/plain` holds the words and the
+    figure's `fingerprint`: nbval compares it between two runs. Outside IPython the words are printed; to keep the
+    picture there, call `figure.savefig` before.
 
     Args:
         figure: matplotlib figure, or axes of it.
-        alt: what the figure shows, in words, for those who cannot see it.
+        alt: what the figure shows, in a sentence, for those who cannot see it.
         caption: what to take away from it, shown under the figure.
 
     Raises:
-        ValueError: if the alt text says nothing.
+        ValueError: if the alt text is no sentence.
 
     Example:
         >>> ax = rnnkit.plot.gradient_norms({"rnn/kernel": [1.0, 0.5, 0.7]})
         >>> rnnkit.plot.show(ax, alt="The norm falls from 1 to 0.5 and rises again.")
         The norm falls from 1 to 0.5 and rises again.
     """
-    if not isinstance(alt, str) or len(alt.split()) < 3:
+    if not isinstance(alt, str) or len(alt.split()) < 4:
         raise ValueError(
-            "A figure's alt text says in words what it shows, for those who cannot see it. "
-            f"Received: alt={alt!r}. Write a sentence: what is drawn, and what it does."
+            "A figure's alt text says in a sentence what it shows, for those who cannot see it. "
+            f"Received: alt={alt!r}. Write what is drawn and what it does: 'The norm falls from 1 to 0.5.'"
         )
     figure = getattr(figure, "figure", figure)
     ipython = sys.modules.get("IPython")
@@ -209,53 +270,95 @@ def show(figure, alt, caption=""):
     else:
         from IPython.display import display
 
-        display(_bundle(figure, alt, caption), raw=True)
+        bundle, metadata = _bundle(figure, alt, caption)
+        display(bundle, metadata=metadata, raw=True)
     plt.close(figure)
 
 
-def fingerprint(figure, digits=3):
+def fingerprint(figure, digits=2):
     """Describe a figure by its words and numbers, not its looks: another curve gives another text, another colour not.
+
+    Numbers are taken as they are drawn: on a log axis, mean, path and bend are those of the logarithms. One point of
+    a smooth curve that moves by a twentieth of the curve's height shows.
 
     Args:
         figure: matplotlib figure.
         digits: significant digits of each number; few, so that another processor gives the same.
 
     Returns:
-        A text with a line for each axes (title and labels) and for each set of points in it: how many, the smallest,
-        largest, first and last, the mean, and the path (the sum of all steps from one point to the next, which no two
-        orders of the same points share).
+        A text with a line for each axes (title, labels, scales), for the words in it, and for each set of numbers: how
+        many there are and how many cannot be drawn, first and last, smallest and largest, the mean, and two that change
+        with their order, relative to their range: `path`, the sum of all steps from one point to the next, and `bend`,
+        the sum of all changes of that step.
 
     Example:
         >>> ax = rnnkit.plot.gradient_norms({"rnn/kernel": [1.0, 0.5, 0.7]})
         >>> print(rnnkit.plot.fingerprint(ax.figure))
         figure with 1 axes
         axes '' | x 'training step' linear | y 'norm of the gradient' log
-          line rnn/kernel | x: n=3 min=0 max=2 first=0 last=2 mean=1 path=2 | \
-y: n=3 min=0.5 max=1 first=1 last=0.7 mean=0.733 path=0.7
+          text 'rnn/kernel'
+          line 'rnn/kernel'
+            x n=3 first=0 last=2 min=0 max=2 mean=1 path=1 bend=0
+            y n=3 first=1 last=0.7 min=0.5 max=1 mean=0.7 path=1.5 bend=1.5
     """
+    if any(ax.name == "3d" for ax in figure.axes):
+        figure.draw_without_rendering()  # a surface has no outline on the page before
     lines = [f"figure with {len(figure.axes)} axes"]
+    lines += [
+        f"text {words!r}" for words in (figure.get_suptitle(), *(text.get_text() for text in figure.texts)) if words
+    ]
     for ax in figure.axes:
         titles = " ".join(filter(None, (ax.get_title(loc=place) for place in ("left", "center", "right"))))
-        lines.append(
-            f"axes {titles!r} | x {ax.get_xlabel()!r} {ax.get_xscale()} | y {ax.get_ylabel()!r} {ax.get_yscale()}"
-        )
+        lines.append(f"axes {titles!r} | x {_axis_words(ax.xaxis)} | y {_axis_words(ax.yaxis)}")
+        # Sorted, for names are written in the order of the curves' ends, which rounding can turn round.
+        lines += sorted(f"  text {text.get_text()!r}" for text in ax.texts if text.get_text())
         for kind, label, parts in _contents(ax):
-            summary = " | ".join(f"{name}: {_summary(numbers, digits)}" for name, numbers in parts.items())
-            lines.append(f"  {kind} {label} | {summary}")
+            given = re.sub(r"^_(nolegend_|(child|container)\d+)$", "", label)  # what matplotlib calls the nameless
+            lines.append(f"  {kind} {given!r}")
+            scales = {"x": ax.get_xscale(), "y": ax.get_yscale()}
+            for name, numbers in parts.items():
+                lines.append(f"    {name} {_summary(numbers, scales.get(name[-1]) == 'log', digits)}")
     return "\n".join(lines)
 
 
+def _axis_words(axis):
+    words = f"{axis.get_label_text()!r} {axis.get_scale()}"
+    formatter = axis.get_major_formatter()
+    if isinstance(formatter, StrCategoryFormatter | FixedFormatter | FuncFormatter):  # names, as below bars
+        words += f" {[str(name) for name in formatter.format_ticks(axis.get_majorticklocs())]}"
+    return words
+
+
 def _contents(ax):
-    """Yield (kind, label, {name: numbers}) for everything in an axes that stands for data."""
+    """Yield (kind, label, {name: numbers}) for everything in an axes that stands for data; a name ends in its axis."""
     for line in ax.lines:
-        yield "line", line.get_label(), {"x": line.get_xdata(), "y": line.get_ydata()}
-    for patch in ax.patches:  # bars, mostly
-        yield "patch", patch.get_label(), _xy(patch.get_patch_transform().transform(patch.get_path().vertices))
+        x, y = line.get_data(orig=False)
+        yield "line", line.get_label(), {"x": x, "y": y}
+    bars = [container for container in ax.containers if isinstance(container, BarContainer)]
+    for container in bars:
+        boxes = [bar.get_bbox() for bar in container]
+        sides = {"left x": "x0", "right x": "x1", "bottom y": "y0", "top y": "y1"}
+        parts = {name: [getattr(box, side) for box in boxes] for name, side in sides.items()}
+        yield "bars", container.get_label(), parts
+    in_bars = {bar for container in bars for bar in container}
+    for patch in ax.patches:
+        if isinstance(patch, StepPatch):
+            heights, edges, _ = patch.get_data()
+            yield "steps", patch.get_label(), {"x": edges, "y": heights}
+        elif patch not in in_bars:
+            yield "patch", patch.get_label(), _xy(patch.get_patch_transform().transform(patch.get_path().vertices))
     for collection in ax.collections:
+        if isinstance(collection, Quiver):
+            arrows = {"x": collection.X, "y": collection.Y, "along x": collection.U, "along y": collection.V}
+            yield "arrows", collection.get_label(), arrows
+            continue
         values = collection.get_array()
         parts = _xy(np.ma.filled(np.ma.asarray(collection.get_offsets(), "float64"), np.nan))
         outlines = [path.vertices for path in collection.get_paths()]
-        if outlines and (values is None or values.ndim < 2):  # a mesh is known by its values
+        if len(outlines) > 1 and {len(outline) for outline in outlines} == {2}:  # such as error bars: low and high ends
+            for end, points in zip(("start", "end"), np.stack(outlines, axis=1), strict=True):
+                parts |= _xy(points, f"{end} ")
+        elif outlines and (values is None or values.ndim < 2):  # a mesh is known by its values
             parts |= _xy(np.concatenate(outlines), "outline ")
         yield "collection", collection.get_label(), parts | ({} if values is None else {"values": values})
     for image in ax.images:
@@ -266,49 +369,160 @@ def _xy(points, prefix=""):
     return {f"{prefix}x": points[:, 0], f"{prefix}y": points[:, 1]}
 
 
-def _summary(numbers, digits):
+def _summary(numbers, log, digits):
+    count = "x".join(map(str, np.shape(numbers)))
     numbers = np.ma.filled(np.ma.asarray(numbers, "float64"), np.nan).ravel()
-    finite = numbers[np.isfinite(numbers)]
-    missing = f" missing={len(numbers) - len(finite)}" if len(finite) < len(numbers) else ""
-    if not len(finite):
-        return f"n={len(numbers)}{missing}"
-    named = {
-        "min": finite.min(),
-        "max": finite.max(),
-        "first": finite[0],
-        "last": finite[-1],
-        "mean": finite.mean(),
-        "path": np.abs(np.diff(finite)).sum(),
-    }
-    if finite.min() > 0 and finite.max() > 1e3 * finite.min():  # over many decades a mean sees the largest alone
-        named |= {"log mean": np.log10(finite).mean(), "log path": np.abs(np.diff(np.log10(finite))).sum()}
-    shown = " ".join(f"{name}={number + 0.0:.{digits}g}" for name, number in named.items())
-    return f"n={len(numbers)}{missing} {shown}"
+    drawn = numbers[np.isfinite(numbers) & ((numbers > 0) | (not log))]
+    shown = f"n={count}" + (f" missing={len(numbers) - len(drawn)}" if len(drawn) < len(numbers) else "")
+    if not len(drawn):
+        return shown
+    places = np.log10(drawn) if log else drawn
+    mean = 10 ** places.mean() if log else places.mean()
+    named = {"first": drawn[0], "last": drawn[-1], "min": drawn.min(), "max": drawn.max(), "mean": mean}
+    height = np.ptp(places)
+    if height > 1e-3 * (1 if log else np.abs(places).max()):  # the steps of a level line are rounding errors
+        for name, order in ("path", 1), ("bend", 2):
+            # In hundredths, or the bend of a straight line would be its rounding errors.
+            named[name] = round(np.abs(np.diff(places, order)).sum() / height, 2)
+    return " ".join([shown, *(f"{name}={number + 0.0:.{digits}g}" for name, number in named.items())])
 
 
 def _bundle(figure, alt, caption):
-    """Return the figure by MIME type."""
+    """Return the figure by MIME type, and the size at which to show its picture."""
     opened = io.BytesIO()
-    figure.savefig(opened, format="png", metadata={"Software": None})
-    picture = base64.b64encode(opened.getvalue()).decode()
+    figure.savefig(opened, format="png")
+    packed = io.BytesIO()  # with a palette of 256 colours, a third of the size: the notebook holds each picture twice
+    Image.open(opened).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+    picture = base64.b64encode(packed.getvalue()).decode()
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}" style="max-width:100%">'
-    return {
+    image = (
+        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}" width="{width}" '
+        'style="max-width:100%;height:auto">'
+    )
+    bundle = {
         "text/html": f'<figure style="margin:0">{image}{below}</figure>',
         "image/png": picture,
-        "text/plain": "\n".join(filter(None, (fingerprint(figure), caption))),
+        "text/plain": "\n".join(filter(None, (alt, caption, fingerprint(figure)))),
     }
+    return bundle, {"image/png": {"alt": alt, "width": width, "height": height}}
 
 
 def _axes(ax):
-    return plt.subplots()[1] if ax is None else ax
+    return plt.subplots(layout="constrained")[1] if ax is None else ax  # makes room for names beside the axes
 
 
 def _positive(values):
-    """Return a copy with a gap where a number has no logarithm."""
+    """Return a copy with a gap where a number has no place on a log axis."""
     values = np.array(values, "float64")
-    values[~(values > 0)] = np.nan
+    values[~((values > 0) & np.isfinite(values))] = np.nan
     return values
+
+
+def _draw_curves(ax, curves, x=None, named_at=-1):
+    """Draw curves on a log axis and, in rows below and above them, marks for the points that have no place on one.
+
+    Returns:
+        dict from label to (line, anchor); the anchor is the end to name: x, y and the coordinates they are in.
+    """
+    drawn, below, above = {}, [], []
+    ax.set_yscale("log")
+    for label, values in curves.items():
+        at = np.arange(len(values)) if x is None else np.asarray(x)
+        (line,) = ax.plot(at, _positive(values), label=label)
+        shown = np.pad(np.isfinite(line.get_ydata()), 1)
+        alone = np.flatnonzero(shown[1:-1] & ~shown[:-2] & ~shown[2:])
+        if len(alone):  # a line through a single point is not to be seen
+            line.set(marker="o", markevery=list(alone))
+        on_line = np.flatnonzero(shown[1:-1])
+        end = on_line[named_at] if len(on_line) else None
+        drawn[label] = line, None if end is None else (at[end], values[end], "data")
+        for rows, where in (below, values == 0), (above, ~np.isfinite(values)):
+            if where.any():
+                rows.append((label, line, at[where], where[named_at]))
+    if not below and not above:
+        return drawn
+    low, high = np.log10(ax.get_ylim())
+    down, up = (_ROW * (len(rows) + 0.5) * bool(rows) for rows in (below, above))
+    height = (high - low) / (1 - down - up)
+    ax.set_ylim(10 ** (low - down * height), 10 ** (high + up * height))
+    apart = next(step for step in (1, 2, 5, 10, 20, 50, 100) if high - low <= 8 * step)
+    decades = apart * np.arange(np.ceil(low / apart), high // apart + 1)
+    ax.set_yticks(10.0**decades)  # none beside the rows, where the axis measures nothing
+    ax.yaxis.minorticks_off()
+    for rows, words, start, step in (below, "exactly 0", 0, _ROW), (above, "inf or NaN", 1, -_ROW):
+        for number, (label, line, at, named_here) in enumerate(rows, 1):
+            y = start + step * (number - 0.4)
+            in_row = ax.get_xaxis_transform()
+            marks = {"color": line.get_color(), "marker": "x", "markersize": 5, "markeredgewidth": 1.5}
+            marks |= {"markevery": len(at) // 20 + 1, "linestyle": "", "transform": in_row}
+            ax.plot(at, np.full(len(at), y), label=f"_{label}: {words}", **marks)
+            if named_here:
+                drawn[label] = line, (at[named_at], y, in_row)
+            _beside_marks(ax, words if named_here else f"{label}: {words}", at, y, line.get_color())
+    return drawn
+
+
+def _beside_marks(ax, words, at, y, colour):
+    """Write beside a row of marks where there is room: after it, before it or, if it fills the axes, upon it."""
+    low, high = ax.get_xlim()
+    after, before = at[-1] < low + 0.7 * (high - low), at[0] > low + 0.3 * (high - low)
+    place, align, shift = (
+        (at[-1], "left", 8) if after else (at[0], "right", -8) if before else (np.mean(at), "center", 0)
+    )
+    ax.annotate(
+        words, (place, y), (shift, 0), xycoords=ax.get_xaxis_transform(), textcoords="offset points", ha=align,
+        va="center", color=_dark(colour), size="small", bbox={"facecolor": "white", "linewidth": 0, "pad": 4},
+    )  # fmt: skip
+
+
+def _running_median(values, width):
+    """Return the median of the window round each value, leaving gaps where they are."""
+    padded = np.pad(values, width // 2, constant_values=np.nan)
+    windows = np.ma.masked_invalid(np.lib.stride_tricks.sliding_window_view(padded, width // 2 * 2 + 1))
+    return np.where(np.isnan(values), np.nan, np.ma.median(windows, axis=1).filled(np.nan))
+
+
+def _name_curves(ax, drawn, named_at=-1):
+    """Write each curve's name at its end; where the names would crowd, give a legend in the order of the ends."""
+    ax.get_xlim(), ax.get_ylim()  # brings the limits up to date, on which the places on the page depend
+    pixels = ax.figure.dpi / 72
+    line_height = 1.3 * plt.rcParams["font.size"] * pixels
+    place = {
+        label: (ax.transData if where == "data" else where).transform((x, y))[1]
+        for label, (_, (x, y, where)) in drawn.items()
+    }
+    ordered = sorted(place, key=place.get)
+    apart = dict(zip(ordered, _spread([place[label] for label in ordered], line_height), strict=True))
+    if any(abs(apart[label] - place[label]) > 2 * line_height for label in ordered):
+        ax.legend([drawn[label][0] for label in ordered[::-1]], ordered[::-1], loc="upper left", bbox_to_anchor=(1, 1))
+        return
+    side, align = (-1, "right") if named_at == 0 else (1, "left")
+    for label in ordered:
+        line, (x, y, where) = drawn[label]
+        shift = (apart[label] - place[label]) / pixels
+        leader = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.8, "shrinkA": 0, "shrinkB": 2}
+        ax.annotate(
+            label, (x, y), (side * (20 if abs(shift) > 2 else 9), shift), xycoords=where, textcoords="offset points",
+            ha=align, va="center", color=_dark(line.get_color()), arrowprops=leader if abs(shift) > 2 else None,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def _spread(places, gap):
+    """Move sorted places apart, as little as can be (least squares, by pooling those that are too close)."""
+    pools = []
+    for number, place in enumerate(places):
+        pools.append((place - number * gap, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (one, n), (other, m) = pools.pop(), pools.pop()
+            pools.append(((one * n + other * m) / (n + m), n + m))
+    return np.repeat(*zip(*pools, strict=True)) + gap * np.arange(len(places))
+
+
+def _dark(colour):
+    """Return a colour's dark shade, in which words on white have the contrast that WCAG asks of text."""
+    return tuple(0.6 * channel for channel in to_rgb(colour))
 
 
 def _flow(label, values):
@@ -316,10 +530,16 @@ def _flow(label, values):
     if values.ndim not in (1, 3) or not values.size or np.isnan(values).any():
         raise ValueError(
             "A gradient flow is drawn from gradients (batch, time, units) or norms (time,), without NaN. "
-            f"Received: {label!r} of shape {values.shape}. "
+            f"Received: {label!r}, {_described(values)}. "
             "Pass for instance rnnkit.probes.state_gradients(model, x, y)['rnn']['h']."
         )
     return np.linalg.norm(values, axis=-1).mean(axis=0) if values.ndim == 3 else values
+
+
+def _described(values):
+    nans = np.isnan(values).sum()
+    infinite = np.isinf(values).sum()
+    return f"shape {values.shape}" + f" with {nans} NaN" * bool(nans) + f" with {infinite} inf" * bool(infinite)
 
 
 def _unknown(what, name, known):

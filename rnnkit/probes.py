@@ -158,8 +158,8 @@ def singular_values(model, x, layer=None):
     """Measure the singular values of dh_T/dh_t: by how much a change of h_t can be stretched or shrunk until the end.
 
     The product of one-step Jacobians is accumulated in float64 and rescaled at every step, so that it neither
-    underflows nor overflows on the way; values under 1e-308 are returned as 0. Values smaller than the largest
-    of the same step by a factor of 1e-14 or more are lost in rounding.
+    underflows nor overflows on the way. What rounding cannot tell from 0 is returned as 0: values under 1e-308, and
+    those smaller than the largest of the same step by a factor of 1e-14 or more.
 
     Args:
         model: a built Keras model; inference mode.
@@ -190,7 +190,8 @@ def singular_values(model, x, layer=None):
     log_scale = np.zeros((batch, 1))
     values = np.empty((batch, time, block.stop - block.start))
     for t in reversed(range(time)):
-        values[:, t] = np.linalg.svd(product[:, block, block], compute_uv=False) * np.exp(log_scale)
+        found = np.linalg.svd(product[:, block, block], compute_uv=False)
+        values[:, t] = np.where(found > 1e-14 * found[:, :1], found, 0) * np.exp(log_scale)
         product = product @ jacobians[:, t]
         largest = np.abs(product).max(axis=(1, 2))
         largest[largest == 0] = 1  # an exactly zero product stays zero

@@ -54,20 +54,23 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Start a new recording."""
-        model = self.model
-        weights = _model.weight_keys(model)
+        self._recording, self._log, self._unread = Recording([]), None, 0
+        self._rows_a_call = self.model.steps_per_execution
+        self._tap = _Tap(self.model)
+        if self.model.built:  # else the first step builds it
+            self._prepare()
+
+    def _prepare(self):
+        weights = _model.weight_keys(self.model)
         if not weights:
             raise ValueError(
                 "A gradient recorder needs a model with trainable weights. "
-                f"Received: model {model.name!r} with none. Unfreeze a layer: layer.trainable = True."
+                f"Received: model {self.model.name!r} with none. Unfreeze a layer: layer.trainable = True."
             )
-        optimizer = _clipping_optimizer(model)
+        optimizer = _clipping_optimizer(self.model)
         self._recording = Recording(weights, _clipping(optimizer), bool(optimizer.gradient_accumulation_steps))
-        self._rows_a_call = model.steps_per_execution
-        self._log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=self._recording.columns)
-        self._unread = 0
         self._places = {id(variable): place for place, variable in enumerate(weights.values())}
-        self._tap = _Tap(model)
+        self._log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=self._recording.columns)
 
     def on_train_batch_begin(self, batch, logs=None):
         """Let the next training step write into the log."""
@@ -90,6 +93,8 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _begin_step(self):
         """Run inside the training step, first."""
+        if self._log is None:
+            self._prepare()
         self._log.begin_step()
 
     def _see(self, gradients, variables):

@@ -1,5 +1,7 @@
 """Figures say what the numbers say; their fingerprint changes with the numbers and with nothing else."""
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from PIL import Image
 
 from rnnkit import plot
 
@@ -26,12 +29,28 @@ def curves(ax):
     return {line.get_label(): line.get_ydata() for line in ax.lines}
 
 
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def marks(ax, words):
+    (line,) = (line for line in ax.lines if line.get_label().endswith(words))
+    assert line.get_marker() == "x"
+    return list(line.get_xdata())
+
+
 class TestGradientNorms:
     def test_draws_every_weight_on_a_log_axis(self):
         ax = plot.gradient_norms({"rnn/kernel": [1.0, 0.5], "head/kernel": [2.0, 3.0]})
         assert ax.get_yscale() == "log"
         np.testing.assert_array_equal(curves(ax)["head/kernel"], [2, 3])
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["rnn/kernel", "head/kernel"]
+        assert sorted(words(ax)) == ["head/kernel", "rnn/kernel"]
+        assert ax.get_legend() is None
+
+    def test_names_that_would_crowd_go_into_a_legend_in_the_order_of_the_ends(self):
+        ax = plot.gradient_norms({f"layer_{n}/kernel": [1e6, 1 + 0.001 * n] for n in range(12)})
+        assert [text.get_text() for text in ax.get_legend().get_texts()][::11] == ["layer_11/kernel", "layer_0/kernel"]
+        assert not words(ax)
 
     def test_takes_a_recording_its_steps_and_its_clipped_norms(self):
         recording = SimpleNamespace(steps=[0, 2], history={"a/b": [4.0, 5.0]}, clipped={"a/b": [1.0, 1.0]})
@@ -40,8 +59,46 @@ class TestGradientNorms:
         np.testing.assert_array_equal(given.lines[0].get_xdata(), [0, 2])
         np.testing.assert_array_equal(curves(plot.gradient_norms(recording, clipped=True))["a/b"], [1, 1])
 
-    def test_a_zero_is_a_gap(self):
-        np.testing.assert_array_equal(curves(plot.gradient_norms({"a": [1.0, 0.0, 2.0]}))["a"], [1, np.nan, 2])
+    def test_what_a_log_axis_cannot_hold_is_a_gap_and_a_mark(self):
+        ax = plot.gradient_norms({"a": [1.0, 0.0, 2.0, np.inf, 3.0, np.nan, 4.0, 5.0]})
+        np.testing.assert_array_equal(curves(ax)["a"], [1, np.nan, 2, np.nan, 3, np.nan, 4, 5])
+        assert marks(ax, "exactly 0") == [1]
+        assert marks(ax, "inf or NaN") == [3, 5]
+        assert {"a: exactly 0", "a: inf or NaN"} < set(words(ax))
+        assert ax.lines[0].get_markevery() == [0, 2, 4]  # points without a neighbour, which no line would show
+        assert all(1 <= tick <= 5 for tick in ax.get_yticks())
+
+    def test_nothing_but_zeros_still_says_so(self):
+        ax = plot.gradient_norms({"a": [0.0, 0.0]})
+        assert marks(ax, "exactly 0") == [0, 1]
+        assert words(ax) == ["exactly 0", "a"]
+
+    def test_many_steps_are_drawn_each_and_smoothed(self):
+        norms = np.exp(np.random.default_rng(0).normal(size=400))
+        norms[50] = 0
+        ax = plot.gradient_norms({"a": norms})
+        np.testing.assert_array_equal(np.nan_to_num(curves(ax)["_a: all"]), norms)
+        assert np.isnan(curves(ax)["a"][50])
+        for step, window in (0, norms[:11]), (200, norms[190:211]), (399, norms[389:]):
+            assert curves(ax)["a"][step] == np.median(window)
+        assert ax.texts[-1].xy == (399, np.median(norms[389:]))  # the name stands at the end of the smooth line
+
+    def test_a_long_run_that_ends_in_nan_is_named_beside_its_marks(self):
+        ax = plot.gradient_norms({"a": [1.0] * 300 + [np.nan] * 5})
+        assert marks(ax, "inf or NaN") == list(range(300, 305))
+        (name,) = (text for text in ax.texts if text.get_text() == "a")
+        assert name.xy[0] == 304
+        assert 0.9 < name.xy[1] < 1
+
+    def test_names_beside_the_axes_are_on_the_page(self):
+        ax = plot.gradient_norms({"a_layer_with_a_very_long_name/recurrent_kernel": [1.0, 0.5]})
+        ax.figure.draw_without_rendering()
+        assert ax.texts[0].get_window_extent().x1 <= ax.figure.bbox.x1
+
+    def test_one_name_and_clipping_of_a_dict(self):
+        assert list(curves(plot.gradient_norms({"a": [1.0], "b": [1.0]}, weights="b"))) == ["b"]
+        with pytest.raises(ValueError, match="clipped=True and a dict"):
+            plot.gradient_norms({"a": [1.0]}, clipped=True)
 
     def test_unknown_weight_and_empty_recording(self):
         with pytest.raises(ValueError, match=r"weight must be one of \['rnn/kernel'\].*Did you mean 'rnn/kernel'"):
@@ -63,10 +120,39 @@ class TestGradientFlow:
 
     def test_exact_zeros_are_marked_and_named(self):
         ax = plot.gradient_flow({"dead": [0.0, 0.0, 1.0], "alive": [1.0, 1.0, 1.0]})
-        assert [text.get_text() for text in ax.texts] == ["dead: exactly 0"]
-        (marks,) = (line for line in ax.lines if line.get_label() == "_zeros")
-        np.testing.assert_array_equal(marks.get_xdata(), [0, 1])
-        assert marks.get_ydata()[0] < 1
+        assert sorted(words(ax)) == ["alive", "dead", "exactly 0"]
+        assert marks(ax, "_dead: exactly 0") == [0, 1]
+
+    def test_the_row_of_zeros_lies_below_the_smallest_float32(self):
+        norms = np.geomspace(1e-60, 1, 61).astype("float32")
+        ax = plot.gradient_flow({"a": norms})
+        assert marks(ax, "exactly 0") == list(range(15))  # 1e-46 is nothing in float32
+        low, high = np.log10(ax.get_ylim())
+        (row,) = {y for line in ax.lines if "exactly" in line.get_label() for y in line.get_ydata()}
+        assert low + row * (high - low) < -45.5 < low + 0.15 * (high - low)
+        assert min(ax.get_yticks()) > 1e-46
+
+    def test_an_overflow_is_marked_on_top(self):
+        ax = plot.gradient_flow({"a": [np.inf, 1e30, 1.0], "b": [1.0, 1.0, 1.0]})
+        assert marks(ax, "inf or NaN") == [0]
+
+    @pytest.mark.parametrize(("end", "axis"), [(0, "right"), (-1, "left")])
+    def test_names_stand_where_the_curves_part_and_the_axis_on_the_other_side(self, end, axis):
+        rising, level = np.array([1e-3, 1e-2, 1.0]), np.ones(3)
+        ax = plot.gradient_flow({"a": rising if end == 0 else rising[::-1], "b": level})
+        assert {text.get_text(): text.xy for text in ax.texts} == {"a": ([0, 2][end], 1e-3), "b": ([0, 2][end], 1)}
+        assert ax.yaxis.get_label_position() == axis
+        assert ax.spines[axis].get_visible()
+
+    def test_names_keep_apart_and_in_order(self):
+        ends = {"a": 1.0, "b": 1.05, "c": 1.1, "d": 1e-6}
+        ax = plot.gradient_flow({label: [end, 1.0] for label, end in ends.items()})
+        ax.figure.draw_without_rendering()
+        boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+        drawn = {label: text.get_bbox_patch() for label, text in zip(boxes, ax.texts, strict=True)}
+        assert set(drawn.values()) == {None}
+        middles = {label: (box.y0 + box.y1) / 2 for label, box in boxes.items()}
+        assert sorted(middles, key=middles.get) == ["d", "a", "b", "c"]
 
     @pytest.mark.parametrize("bad", [np.ones((2, 3)), [], [1.0, np.nan]])
     def test_what_is_no_flow_is_refused(self, bad):
@@ -74,8 +160,9 @@ class TestGradientFlow:
             ValueError, match=r"gradients \(batch, time, units\) or norms \(time,\).*'a'.*state_gradients"
         ):
             plot.gradient_flow({"a": bad})
-        with pytest.raises(ValueError, match="at least one array"):
-            plot.gradient_flow({})
+        for nothing in ({}, np.ones(3)):
+            with pytest.raises(ValueError, match="at least one array"):
+                plot.gradient_flow(nothing)
 
 
 class TestSingularValues:
@@ -83,11 +170,24 @@ class TestSingularValues:
         values = np.array([[4.0, 1.0], [9.0, 3.0], [1.0, 1.0]])
         ax = plot.singular_values(values[None], rate=2)
         np.testing.assert_array_equal(curves(ax)["largest"], [1, 9, 4])
-        np.testing.assert_array_equal(curves(ax)["predicted, $2.00^{T-t}$"], [1, 2, 4])
+        np.testing.assert_array_equal(curves(ax)[r"predicted, $2^{\,T-t}$"], [1, 2, 4])
 
-    def test_wrong_shape(self):
-        with pytest.raises(ValueError, match=r"\(batch, time, units\).*shape \(3,\)"):
-            plot.singular_values(np.ones(3))
+    def test_of_a_batch_the_median_is_drawn(self):
+        batch = np.array([1.0, 5.0, 2.0])[:, None, None] * np.array([[3.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+        ax = plot.singular_values(batch, label="x")
+        np.testing.assert_array_equal(curves(ax)["x: largest"], [2, 6])
+        np.testing.assert_array_equal(curves(ax)["x: median"], [2, 4])
+
+    def test_the_band_ends_at_the_smallest_or_where_float64_does(self):
+        ax = plot.singular_values([[1.0, 0.5, 0.0], [1.0, 0.5, 0.25]])
+        assert sorted({y for x, y in ax.collections[0].get_paths()[0].vertices}) == pytest.approx([1e-14, 0.25, 1])
+
+    @pytest.mark.parametrize("bad", [np.ones(3), np.ones((0, 2)), np.full((2, 2), np.nan)])
+    def test_what_are_no_singular_values_is_refused(self, bad):
+        with pytest.raises(ValueError, match=r"\(batch, time, units\).*Received: shape \("):
+            plot.singular_values(bad)
+        with pytest.raises(ValueError, match=r"positive factor.*\[0\.9, 0\]"):
+            plot.singular_values(np.ones((2, 2)), rate=[0.9, 0])
 
 
 class TestFlowOverTraining:
@@ -96,22 +196,48 @@ class TestFlowOverTraining:
         drawn = ax.collections[0].get_array()
         np.testing.assert_allclose(np.ma.filled(drawn, -99).reshape(2, 2), [[0, -1], [-99, 1]])
 
-    def test_wrong_shape(self):
-        with pytest.raises(ValueError, match=r"\(records, time\).*\(2, 2\).*\(3,\)"):
-            plot.flow_over_training(np.ones((2, 2)), steps=[1, 2, 3])
+        (legend,) = ax.get_legend().get_texts()
+        assert legend.get_text() == "exactly 0"
+        assert plot.flow_over_training([[1.0, 0.1]]).get_legend() is None
+
+    def test_takes_a_recorder_of_one_layer(self):
+        recorder = SimpleNamespace(history={"rnn": np.ones((2, 3))}, steps=[0, 50])
+        assert plot.flow_over_training(recorder).get_ylim() == (-25, 75)
+        recorder.history["other"] = recorder.history["rnn"]
+        with pytest.raises(ValueError, match=r"one layer.*\['rnn', 'other'\].*flow.history\[name\]"):
+            plot.flow_over_training(recorder)
+
+    @pytest.mark.parametrize("bad", [np.ones((2, 2)), np.ones(3), np.ones((0, 2)), np.full((3, 1), np.nan), 1.0])
+    def test_what_is_no_flow_over_training_is_refused(self, bad):
+        with pytest.raises(ValueError, match=r"finite array \(records, time\).*Received: shape .*\(3,\)"):
+            plot.flow_over_training(bad, steps=[1, 2, 3])
 
 
 # --- the fingerprint ---------------------------------------------------------------------------------------------
 
-NUMBERS = np.geomspace(1e-8, 1, 40)
+
+INDEX = np.arange(40)
+SMOOTH = 3 + np.sin(INDEX / 8)
+NOISY = SMOOTH + np.random.default_rng(0).normal(size=40)
 ARTISTS = {
     "line": lambda ax, y, **style: ax.plot(y, **style),
-    "scatter": lambda ax, y, **style: ax.scatter(np.arange(len(y)), y, **style),
-    "bars": lambda ax, y, **style: ax.bar(np.arange(len(y)), y, **style),
-    "band": lambda ax, y, **style: ax.fill_between(np.arange(len(y)), y, **style),
-    "error bars": lambda ax, y, **style: ax.errorbar(np.arange(len(y)), y, yerr=0.1, **style),
+    "log line": lambda ax, y, **style: ax.semilogy(1000.0**y, **style),
+    "line with x": lambda ax, y, **style: ax.plot(y, INDEX, **style),
+    "scatter": lambda ax, y, **style: ax.scatter(INDEX, y, **style),
+    "coloured scatter": lambda ax, y, **style: ax.scatter(INDEX, INDEX, c=y),
+    "bars": lambda ax, y, **style: ax.bar(INDEX, y, **style),
+    "lying bars": lambda ax, y, **style: ax.barh(INDEX, y, **style),
+    "histogram": lambda ax, y, **style: ax.stairs(y, **style),
+    "band": lambda ax, y, **style: ax.fill_between(INDEX, y, **style),
+    "error bars": lambda ax, y, **style: ax.errorbar(INDEX, 0 * INDEX, yerr=y, **style),
+    "arrows": lambda ax, y, **style: ax.quiver(INDEX, INDEX, y, INDEX, **style),
+    "surface": lambda ax, y, **style: ax.figure.add_subplot(projection="3d").plot_surface(
+        *np.meshgrid(range(8), range(5)), y.reshape(5, 8)
+    ),
     "image": lambda ax, y, **style: ax.imshow(y.reshape(5, 8)),
     "mesh": lambda ax, y, **style: ax.pcolormesh(y.reshape(5, 8)),
+    "second axis": lambda ax, y, **style: ax.twinx().plot(y, **style),
+    "other axes": lambda ax, y, **style: ax.figure.add_axes((0, 0, 0.1, 0.1)).plot(y, **style),
 }
 
 
@@ -124,41 +250,70 @@ def drawn(artist, y, **style):
 @pytest.mark.parametrize("place", [0, 17, 39])
 @pytest.mark.parametrize("artist", ARTISTS)
 def test_a_changed_number_changes_the_fingerprint(artist, place):
-    changed = NUMBERS.copy()
-    changed[place] += 0.3
-    assert drawn(artist, changed) != drawn(artist, NUMBERS)
+    for numbers, change in (SMOOTH, 0.1), (NOISY, 1.5):  # the curves are 2 and 5 high
+        changed = numbers.copy()
+        changed[place] += change
+        assert drawn(artist, changed) != drawn(artist, numbers)
 
 
-@pytest.mark.parametrize("artist", ["line", "scatter", "bars", "band"])
-def test_a_changed_colour_does_not(artist):
-    assert drawn(artist, NUMBERS, color="red", linewidth=3) == drawn(artist, NUMBERS, color="blue")
-
-
-def test_a_small_number_changed_by_a_factor_is_seen_beside_large_ones():
-    changed = NUMBERS.copy()
-    changed[5] *= 100
-    assert drawn("line", changed) != drawn("line", NUMBERS)
-
-
-def test_the_order_of_the_points_counts_and_rounding_noise_does_not():
-    swapped = NUMBERS.copy()
+@pytest.mark.parametrize("artist", ARTISTS)
+def test_the_order_of_the_numbers_counts(artist):
+    swapped = SMOOTH.copy()
     swapped[[10, 20]] = swapped[[20, 10]]
-    assert drawn("line", swapped) != drawn("line", NUMBERS)
-    assert drawn("line", NUMBERS * (1 + 1e-7)) == drawn("line", NUMBERS)
+    assert drawn(artist, swapped) != drawn(artist, SMOOTH)
+
+
+@pytest.mark.parametrize("artist", ARTISTS)
+def test_looks_and_rounding_errors_do_not_count(artist):
+    assert drawn(artist, SMOOTH, color="red", linewidth=3) == drawn(artist, SMOOTH * (1 + 1e-7), color="blue")
+
+
+def test_a_straight_line_does_not_bend_by_its_rounding_errors():
+    assert "path=1 bend=0\n" in drawn("line", 0.1 * np.arange(40) + 1e-9 * NOISY) + "\n"
+    assert "bend" not in drawn("line", 1 + 1e-6 * NOISY).splitlines()[-1]
+
+
+def test_on_a_log_axis_small_numbers_count_as_large_ones_do():
+    numbers = np.geomspace(1e-8, 1, 40)
+    prints = []
+    for factor in (1, 100):
+        changed = numbers.copy()
+        changed[5] *= factor
+        ax = plot.gradient_flow({"a": changed})
+        prints.append(plot.fingerprint(ax.figure))
+    assert prints[0] != prints[1]
 
 
 def test_words_count_too():
-    def titled(title, xlabel):
-        ax = plt.subplots()[1]
-        ax.set_title(title)
-        ax.set_xlabel(xlabel)
-        return plot.fingerprint(ax.figure)
+    def fingerprint(setting, words):
+        figure, ax = plt.subplots()
+        {
+            "title": ax.set_title,
+            "x": ax.set_xlabel,
+            "y": ax.set_ylabel,
+            "figure": figure.suptitle,
+            "note": lambda words: ax.text(0, 0, words),
+            "line": lambda words: ax.plot([1], [1], label=words),
+            "bar": lambda words: ax.bar([words], [1]),
+            "tick": lambda words: ax.set_xticks([0], [words]),
+        }[setting](words)
+        return plot.fingerprint(figure)
 
-    assert len({titled("a", "x"), titled("b", "x"), titled("a", "y")}) == 3
+    for setting in ("title", "x", "y", "figure", "note", "line", "bar", "tick"):
+        assert fingerprint(setting, "a") != fingerprint(setting, "b"), setting
+
+
+def test_a_log_scale_counts():
+    linear, log = plt.subplots()[1], plt.subplots()[1]
+    for ax in (linear, log):
+        ax.plot([1, 2])
+    log.set_yscale("log")
+    assert plot.fingerprint(linear.figure) != plot.fingerprint(log.figure)
 
 
 def test_missing_numbers_are_counted_and_nothing_at_all_is_said():
     assert "n=3 missing=1" in drawn("line", np.array([1.0, np.nan, 2.0]))
+    assert "n=2 missing=2" in drawn("line", np.array([np.nan, np.nan]))
     assert "n=0" in drawn("line", np.array([]))
 
 
@@ -183,6 +338,12 @@ def test_a_figure_is_shown_once_with_alt_text_caption_and_fingerprint(shown):
     assert 'alt="A line that rises &lt;steeply&gt; from 1 to 2."' in output.data["text/html"]
     assert "<figcaption>It rises &amp; rises.</figcaption>" in output.data["text/html"]
     assert "min=1 max=2" in output.data["text/plain"]
+    assert output.data["text/plain"].startswith("A line that rises <steeply> from 1 to 2.\nIt rises & rises.\nfigure")
+    with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
+        assert picture.size == (1036, 604)  # finer than it is shown
+    assert f"base64,{output.data['image/png'].strip()}" in output.data["text/html"]
+    assert 'width="720"' in output.data["text/html"]
+    assert output.metadata["image/png"]["width"] == 720
 
 
 def test_an_exported_page_has_one_picture_with_its_alt_text(shown):
@@ -199,14 +360,25 @@ def test_outside_a_notebook_the_words_are_printed(capsys):
 
 @pytest.mark.parametrize("alt", ["", "figure", None])
 def test_alt_text_that_says_nothing_is_refused(alt):
-    with pytest.raises(ValueError, match="alt text says in words what it shows"):
+    with pytest.raises(ValueError, match="alt text says in a sentence what it shows"):
         plot.show(plt.figure(), alt=alt)
 
 
 def test_the_style_tells_lines_apart_in_grey_and_needs_no_keras():
     code = (
         "import sys, matplotlib.pyplot as plt; plt.style.use('rnnkit.course');"
-        "cycle = plt.rcParams['axes.prop_cycle'].by_key();"
-        "assert len(set(map(str, cycle['linestyle']))) == len(cycle['color']) >= 6; assert 'keras' not in sys.modules"
+        "cycle = plt.rcParams['axes.prop_cycle'].by_key(); looks = [*zip(cycle['color'], map(str, cycle['linestyle']))];"
+        "assert len({style for _, style in looks[:7]}) == 7, 'the first seven have a line style each';"
+        "assert len(set(looks)) == len(looks) == 14, 'fourteen lines, no two alike';"
+        "assert 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_words_in_the_colour_of_their_line_can_be_read():
+    with plt.style.context("rnnkit.course"):
+        colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for colour in colours:
+        channels = np.array(plot._dark(colour))
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5  # WCAG 2.2, 1.4.3: contrast with white

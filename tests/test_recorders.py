@@ -184,6 +184,17 @@ def test_a_long_run_is_read_back_before_the_log_is_full():
     assert np.isfinite(many.global_norm).all()
 
 
+def test_a_model_that_only_training_builds_is_recorded_from_its_first_step():
+    built, unbuilt = rnnkit.GradientRecorder(), rnnkit.GradientRecorder()
+    fit(build(), built)
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.layers.SimpleRNN(4, name="rnn"), keras.layers.Dense(1, name="head")])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    fit(model, unbuilt)
+    assert list(unbuilt.history) == list(built.history)
+    np.testing.assert_array_equal(unbuilt.global_norm, built.global_norm)
+
+
 class Breaks(keras.callbacks.Callback):
     """Raise in the middle of training."""
 

@@ -1,7 +1,5 @@
 """The exercises of lesson 00, Start here."""
 
-# ruff: noqa: N803  (the lecture's W keeps its capital)
-
 import numpy as np
 
 from rnnkit.exercises import Exercise, NotYet, choice, close, quiz
@@ -217,7 +215,7 @@ growing = 1.5 * np.array([[0.0, -1.0], [1.0, 0.0]])
 _examine_gate_held_open = choice(
     "a",
     {
-        "a": "Keras's z multiplies the *old* state. In the lecture, u = 1 would have overwritten it.",
+        "a": "Keras's z multiplies the old state. In the lecture, u = 1 would have overwritten it.",
         "b": "That is the lecture's u = 1. Keras writes h = z * h_prev + (1 - z) * hh: which term is left at z = 1?",
         "c": "The reset gate, not the update gate, takes the old state out of the candidate. Put z = 1 into "
         "h = z * h_prev + (1 - z) * hh.",
@@ -231,7 +229,7 @@ _examine_quiz = quiz(
             "a": "The figure cannot know. The same data had a larger gradient before training and after it; only the "
             "weights were different.",
             "b": "A gradient speaks of the weights that the network has now, not of what the data hold.",
-            "c": "Clipping multiplies the gradients of the *weights* by one factor, in the optimizer; dL/dh_t is "
+            "c": "Clipping multiplies the gradients of the weights by one factor, in the optimizer; dL/dh_t is "
             "measured before any of that, and one factor would not change its shape over t.",
         },
     ),

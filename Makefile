@@ -1,0 +1,69 @@
+# Everything is run through here. `make help` lists what there is.
+# Needs Python 3.11 to 3.13 (with venv); takes uv where there is one, for it installs faster. `make UV= ...` does without.
+
+UV ?= $(shell command -v uv 2>/dev/null)
+WORKERS ?= 2
+BIN := .venv/bin
+READY := .venv/ready
+PYTEST := $(BIN)/python -m pytest
+NBVAL := $(PYTEST) -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(WORKERS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint unit sync solutions lessons-run env lessons lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+lab: $(READY) ## open JupyterLab at lesson 00; ARGS="--no-browser --port=8899" are passed on
+	$(BIN)/python -m rnnkit lab $(ARGS)
+
+test: lint unit sync solutions lessons-run ## every check there is
+
+lint: $(READY) ## ruff: rules and layout
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+unit: $(READY) ## unit tests
+	$(PYTEST) tests
+
+sync: $(READY) ## is every lesson what its solution makes?
+	$(BIN)/python -m rnnkit lessons --check
+
+solutions: $(READY) ## run the solutions: same output as stored, all exercises correct
+	RNNKIT_EXPECT=correct $(NBVAL) solutions
+
+lessons-run: $(READY) ## run the lessons as students get them: no error, all exercises open
+	RNNKIT_EXPECT=open $(NBVAL) lessons
+
+env: $(READY) ## build .venv from requirements.lock
+
+lessons: $(READY) ## make the lessons from their solutions
+	$(BIN)/python -m rnnkit lessons
+
+lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgrade takes newer versions
+	@test -n "$(UV)" || { echo "make lock needs uv: python3 -m pip install uv, then make lock UV=path/to/uv"; exit 1; }
+	"$(UV)" pip compile pyproject.toml --universal --extra course --extra dev --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock $(ARGS)
+
+clean: ## remove .venv and caches
+	rm -rf .venv .pytest_cache .ruff_cache build
+
+# The environment. .venv/ready tells that it was built from this lock, so that a second run installs nothing.
+$(READY): requirements.lock pyproject.toml
+	@if [ "$$(uname -sm)" = "Darwin x86_64" ]; then \
+		echo "TensorFlow has no build for Intel Macs. Run the course in a Linux container or virtual machine, or online."; \
+		echo "(On a Mac with an Apple chip: open a terminal that does not run under Rosetta.)"; exit 1; fi
+ifneq ($(UV),)
+	test -x $(BIN)/python || "$(UV)" venv --quiet --seed $(if $(PYTHON),--python "$(PYTHON)") .venv
+	"$(UV)" pip install --quiet --python $(BIN)/python -r requirements.lock
+	"$(UV)" pip install --quiet --python $(BIN)/python --no-deps -e .
+else
+	@"$(or $(PYTHON),python3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "The course needs Python 3.11, 3.12 or 3.13; $(or $(PYTHON),python3) is $$("$(or $(PYTHON),python3)" --version 2>&1)."; \
+		echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; exit 1; }
+	test -x $(BIN)/python || "$(or $(PYTHON),python3)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+endif
+	$(BIN)/python -m rnnkit doctor
+	@touch $@

@@ -1,0 +1,104 @@
+"""The command line: `rnnkit doctor`, `rnnkit lab`, and for authors `rnnkit lessons`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+
+def main(argv=None):
+    """Run one command.
+
+    Args:
+        argv: list of arguments; None takes the command line's.
+
+    Returns:
+        int: exit status, 0 when all is well.
+    """
+    parser = argparse.ArgumentParser(prog="rnnkit", description="Vanishing gradients, measured: the course's commands.")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("doctor", help="say whether this machine can run the lessons, and what to mend")
+    commands.add_parser("lab", help="open JupyterLab at lesson 00; what follows goes to JupyterLab", add_help=False)
+    lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
+    lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
+    arguments, extra = parser.parse_known_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    if arguments.command == "lab":
+        return open_lab(extra)
+    if extra:
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    return diagnose() if arguments.command == "doctor" else make_lessons(arguments.check)
+
+
+def diagnose():
+    """Print the doctor's report; return 1 if something is wrong."""
+    from rnnkit import doctor
+
+    return 0 if doctor.report() else 1
+
+
+def open_lab(extra):
+    """Open JupyterLab at the lessons, lesson 00 first, until it is shut down; return 1 if it cannot be."""
+    lessons = find_folder("lessons", "00_*.ipynb")
+    if lessons is None:
+        return 1
+    try:
+        from jupyterlab.labapp import main as jupyterlab
+    except ImportError:
+        print("JupyterLab is not installed. `rnnkit doctor` says what to do.", file=sys.stderr)
+        return 1
+    first = min(lessons.glob("00_*.ipynb")).name
+    # So that `!pip` in a notebook and `rnnkit doctor` in JupyterLab's terminal are this environment's.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    # The learner's own arguments come last, so that they win.
+    jupyterlab([*lab_arguments(lessons, first), *extra])
+    return 0
+
+
+def lab_arguments(lessons, first):
+    """Return JupyterLab's arguments: rooted at the lessons, showing the first one, without questions about news."""
+    return [
+        f"--ServerApp.root_dir={lessons}",
+        f"--LabApp.default_url=/lab/tree/{quote(first)}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+    ]
+
+
+def make_lessons(check):
+    """Make the lessons from their solutions, or only check that they are in step; return 1 on drift."""
+    solutions = find_folder("solutions", "*.ipynb")
+    if solutions is None:
+        return 1
+    from rnnkit import _notebooks
+
+    lessons = solutions.parent / "lessons"
+    if not check:
+        written = _notebooks.generate(solutions, lessons)
+        print("\n".join(f"wrote {path}" for path in written) or "Every lesson was in step with its solution.")
+        return 0
+    drift = _notebooks.check(solutions, lessons)
+    print("\n".join(drift) or "Every lesson is in step with its solution.", file=sys.stderr if drift else sys.stdout)
+    return 1 if drift else 0
+
+
+def find_folder(name, content):
+    """Return the course's folder of that name, here or beside the package; None, with a word, if there is none."""
+    places = [Path.cwd() / name, Path(__file__).resolve().parents[1] / name]
+    for place in places:
+        if any(place.glob(content)):
+            return place
+    looked = " or ".join(map(str, dict.fromkeys(places)))
+    print(
+        f"The folder {name}/ of the course is not here: no {content} in {looked}.\n"
+        "Go to the folder that holds the course (git clone it first if need be) and try again.",
+        file=sys.stderr,
+    )
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

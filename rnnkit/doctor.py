@@ -1,0 +1,415 @@
+"""What a lesson needs of this machine, what it finds, and the fix for each thing that is wrong.
+
+`read_machine` looks, the judgements below it decide, `report` and `verdict` speak. Only the standard library and
+`packaging` are imported here: the doctor has to speak where TensorFlow, Keras or Jupyter cannot.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import textwrap
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+ALL_WELL = "Everything this course needs is here."
+ENOUGH_MEMORY = 2 * 2**30  # bytes; a lesson's kernel takes about 1 GiB, JupyterLab and a browser tab the rest
+PATIENCE = 300  # seconds; the first import of TensorFlow after its installation takes a minute on a slow disk
+
+_REBUILD = (
+    "Delete the folder .venv and run `make lab` again; without make, run `python -m pip install --force-reinstall "
+    "-r requirements.lock -e .` in the course's environment. Then restart the kernel."
+)
+_IMPORTS = ("tensorflow", "keras", "backend")
+_MARK = "rnnkit doctor found: "
+_PROBE = f"""
+import json
+import sys
+
+def say(name, find):
+    try:
+        found = {{"version": find()}}
+    except Exception as error:
+        lines = f"{{type(error).__name__}}: {{error}}".splitlines()
+        # TensorFlow puts a whole traceback into its message, and the reason into the traceback's last line.
+        found = {{"error": ([line for line in lines if "Error: " in line] or lines[:1])[-1]}}
+    print({_MARK!r} + json.dumps([name, found]), flush=True)
+
+def tensorflow():
+    import tensorflow
+    tensorflow.zeros(()) + 1  # the first use of a device can fail where the import did not
+    return tensorflow.__version__
+
+def keras():
+    import keras
+    return keras.__version__
+
+say("tensorflow", tensorflow)
+say("keras", keras)
+say("backend", lambda: sys.modules["keras"].backend.backend())
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor looked at.
+
+    Attributes:
+        name: what it is, a word.
+        status: "ok", "warning" (the course runs) or "wrong" (it does not).
+        found: what was found.
+        fix: what to do about it; empty when all is well.
+    """
+
+    name: str
+    status: str
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The facts that the judgements need, so that a test can make them up.
+
+    Attributes:
+        python: version of the running Python.
+        system, processor: as `platform.system()` and `platform.machine()` say.
+        requires_python, requires: what the installed rnnkit asks for.
+        installed: version of each installed distribution, by normalized name.
+        locked: version that the lock has for this machine, by normalized name; None where no lock was found.
+        imports: for "tensorflow", "keras" and "backend" either `{"version": ...}` or `{"error": ...}`.
+        kernel: `{"python": ...}`, the Python that runs notebooks, or `{"error": ...}`.
+        memory: total and available, in bytes; None where psutil is missing.
+    """
+
+    python: str
+    system: str
+    processor: str
+    requires_python: str
+    requires: tuple = ()
+    installed: dict = field(default_factory=dict)
+    locked: dict | None = None
+    imports: dict = field(default_factory=dict)
+    kernel: dict = field(default_factory=dict)
+    memory: tuple | None = None
+
+
+def read_machine():
+    """Look at the machine this runs on.
+
+    TensorFlow and Keras, where not yet loaded, are imported in a Python of their own, so that neither their log lines
+    nor their crash reaches this one.
+
+    Returns:
+        Machine: the facts.
+    """
+    return Machine(
+        python=platform.python_version(),
+        system=platform.system(),
+        processor=platform.machine(),
+        requires_python=metadata.metadata("rnnkit")["Requires-Python"],
+        requires=tuple(metadata.requires("rnnkit")),
+        installed=_installed(),
+        locked=read_lock(Path(__file__).resolve().parents[1] / "requirements.lock"),
+        imports=try_imports(),
+        kernel=_read_kernel(),
+        memory=_read_memory(),
+    )
+
+
+def examine(machine=None):
+    """Judge a machine.
+
+    Args:
+        machine: the facts; None reads those of this machine, which takes some seconds.
+
+    Returns:
+        list of Finding, one for each thing looked at.
+
+    Example:
+        >>> from rnnkit import doctor
+        >>> [finding.name for finding in doctor.examine() if finding.status == "wrong"]
+        []
+    """
+    if machine is None:
+        try:
+            import packaging  # noqa: F401  (all judgements of versions need it)
+        except ImportError:
+            return [Finding("Packages", "wrong", "packaging is missing, which all others lean on", _REBUILD)]
+        machine = read_machine()
+    judgements = (_python, _computer, _tensorflow, _keras, _packages, _lock, _kernel, _memory)
+    return [judge(machine) for judge in judgements]
+
+
+def report(findings=None):
+    """Print all findings on one screen, with the fix for each that is not well.
+
+    Args:
+        findings: list of Finding; None examines this machine.
+
+    Returns:
+        bool: whether nothing is wrong.
+    """
+    findings = examine() if findings is None else findings
+    wrap = textwrap.TextWrapper(100, subsequent_indent=" " * 22, break_long_words=False, break_on_hyphens=False)
+    for finding in findings:
+        print(wrap.fill(f"{finding.status:8}  {finding.name:10}  {finding.found}"))
+        if finding.fix:
+            print(wrap.fill(f"{'':17}fix: {finding.fix}"))
+    wrong = sum(finding.status == "wrong" for finding in findings)
+    print()
+    print(f"{wrong} to mend before the lessons can run: see the fixes above." if wrong else ALL_WELL)
+    return not wrong
+
+
+def verdict(findings=None):
+    """Print only what stops the lessons, or that nothing does: the same words on every machine that is well.
+
+    Args:
+        findings: list of Finding; None examines this machine.
+
+    Example:
+        >>> from rnnkit import doctor
+        >>> doctor.verdict()
+        Everything this course needs is here.
+    """
+    findings = examine() if findings is None else findings
+    wrong = [finding for finding in findings if finding.status == "wrong"]
+    for finding in wrong:
+        print(f"{finding.name}: {finding.found}\n    {finding.fix}")
+    if not wrong:
+        print(ALL_WELL)
+
+
+def read_lock(path, environment=None):
+    """Read the versions that a lock pins.
+
+    Args:
+        path: a requirements file of `name==version ; marker` lines.
+        environment: values of environment markers to use in place of this machine's.
+
+    Returns:
+        dict from normalized name to version; None if there is no such file.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    if not Path(path).is_file():
+        return None
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    return {
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate(environment)
+    }
+
+
+def try_imports(loaded=None):
+    """Look at TensorFlow and Keras where they are loaded; else import them in another process, and use the device once.
+
+    Args:
+        loaded: modules by name; None takes `sys.modules`.
+
+    Returns:
+        dict from "tensorflow", "keras" and "backend" to `{"version": ...}` or `{"error": ...}`.
+    """
+    loaded = sys.modules if loaded is None else loaded
+    if "tensorflow" in loaded and "keras" in loaded:
+        tensorflow, keras = loaded["tensorflow"], loaded["keras"]
+        versions = (tensorflow.__version__, keras.__version__, keras.backend.backend())
+        return {name: {"version": version} for name, version in zip(_IMPORTS, versions, strict=True)}
+    code, output, ending = _run([sys.executable, "-c", _PROBE])
+    if code not in (None, 0, 1):
+        ending = f"Python itself crashed (status {code})"
+    # What says nothing was never reached: the process ended before.
+    found = {name: {"error": ending} for name in _IMPORTS}
+    for line in output.splitlines():
+        if line.startswith(_MARK):
+            name, said = json.loads(line.removeprefix(_MARK))
+            found[name] = said
+    return found
+
+
+def _run(command):
+    """Run a command in an empty folder; return its status (None if it never ended), stdout and last word."""
+    # Python puts the folder it starts in on its path: from the repository's it would find what is not installed.
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            done = subprocess.run(
+                command, cwd=empty, capture_output=True, text=True, errors="replace", timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            return None, "", f"gave no answer within {PATIENCE} s"
+        except OSError as error:
+            return None, "", str(error)
+    said = done.stderr.strip().splitlines()
+    return done.returncode, done.stdout, said[-1].strip() if said else f"ended with status {done.returncode}"
+
+
+def _installed():
+    from packaging.utils import canonicalize_name
+
+    # A broken installation leaves metadata without a name behind.
+    names = {found.metadata["Name"]: found.version for found in metadata.distributions()}
+    return {canonicalize_name(name): version for name, version in names.items() if name}
+
+
+def _read_kernel():
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    except ImportError:
+        return {"error": "Jupyter is not installed"}
+    try:
+        python = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except NoSuchKernel:
+        return {"error": "no kernel is registered under the name that the lessons ask for, python3"}
+    major, minor = sys.version_info[:2]
+    if python in ("python", f"python{major}", f"python{major}.{minor}"):
+        python = sys.executable  # as Jupyter does
+    status, _, last_word = _run([python, "-c", "import ipykernel, rnnkit"])
+    return {"python": python} if status == 0 else {"error": f"{python} cannot run notebooks: {last_word}"}
+
+
+def _read_memory():
+    try:
+        import psutil
+    except ImportError:
+        return None
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
+
+
+# --- judgements: from a Machine to a Finding --------------------------------------------------------------------
+
+
+def _python(machine):
+    from packaging.specifiers import SpecifierSet
+
+    if SpecifierSet(machine.requires_python).contains(machine.python, prereleases=True):
+        return Finding("Python", "ok", f"{machine.python} ({sys.executable})")
+    return Finding(
+        "Python",
+        "wrong",
+        f"{machine.python}; the course needs {machine.requires_python}",
+        "Install Python 3.12, delete the folder .venv and run `make lab PYTHON=python3.12`; with conda, "
+        "`conda env create -f environment.yml` brings it along.",
+    )
+
+
+def _computer(machine):
+    found = f"{machine.system} {machine.processor}"
+    if (machine.system, machine.processor) != ("Darwin", "x86_64"):
+        return Finding("Computer", "ok", found)
+    return Finding(
+        "Computer",
+        "wrong",
+        f"{found}: TensorFlow has had no build for Intel Macs since 2.16, and the course needs a newer one",
+        "If this Mac has an Apple chip, your Python is an Intel build: install an arm64 Python, delete the folder "
+        ".venv and run `make lab` again. On an Intel Mac run the course online or in a Linux container.",
+    )
+
+
+def _tensorflow(machine):
+    from packaging.specifiers import SpecifierSet
+
+    said = machine.imports["tensorflow"]
+    if "version" in said:
+        # All variants (tensorflow, tensorflow-cpu) have the same range; what counts is what imports.
+        needed = next((wanted.specifier for wanted in _requirements(machine, tensorflow=True)), SpecifierSet())
+        if needed.contains(said["version"], prereleases=True):
+            return Finding("TensorFlow", "ok", said["version"])
+        return Finding("TensorFlow", "wrong", f"{said['version']}; the course needs {needed}", _REBUILD)
+    if (machine.system, machine.processor) == ("Darwin", "x86_64"):
+        fix = "See Computer above: no installation will help here."
+    elif machine.system == "Windows" and "DLL" in said["error"]:
+        fix = "Install the Microsoft Visual C++ Redistributable (x64), restart Windows and try again."
+    elif "crashed" in said["error"]:
+        fix = f"TensorFlow needs a processor with AVX instructions. If yours has them: {_REBUILD}"
+    else:
+        fix = _REBUILD
+    return Finding("TensorFlow", "wrong", f"cannot be used: {said['error']}", fix)
+
+
+def _keras(machine):
+    keras, backend = machine.imports["keras"], machine.imports["backend"]
+    if "version" in keras and backend.get("version") == "tensorflow":
+        return Finding("Keras", "ok", f"{keras['version']} on TensorFlow")
+    choose = (
+        "The lessons run on Keras's TensorFlow backend: unset the environment variable KERAS_BACKEND if it is set, and "
+        'see that ~/.keras/keras.json, if there, says "backend": "tensorflow". Then restart the kernel.'
+    )
+    if "version" in keras:
+        return Finding("Keras", "wrong", f"{keras['version']} on {backend.get('version')}", choose)
+    if "error" in machine.imports["tensorflow"]:
+        return Finding("Keras", "wrong", "cannot start without its backend", "Mend TensorFlow first, then look again.")
+    fix = _REBUILD if "'keras'" in keras["error"] else f"{choose} If that is so already: {_REBUILD}"
+    return Finding("Keras", "wrong", f"cannot be imported: {keras['error']}", fix)
+
+
+def _packages(machine):
+    trouble = []
+    wanted = _requirements(machine, tensorflow=False)
+    for requirement in wanted:
+        version = machine.installed.get(requirement.name)
+        if version is None:
+            trouble.append(f"{requirement.name} is missing")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            trouble.append(f"{requirement.name} {version} (needs {requirement.specifier})")
+    if trouble:
+        return Finding("Packages", "wrong", _list(trouble), _REBUILD)
+    return Finding("Packages", "ok", f"all {len(wanted)} that rnnkit asks for")
+
+
+def _lock(machine):
+    if machine.locked is None:
+        return Finding("Lock", "ok", "no requirements.lock beside the package: tested versions not compared")
+    trouble = [
+        f"{name} {machine.installed.get(name, 'is missing')} (tested: {version})"
+        for name, version in machine.locked.items()
+        if machine.installed.get(name) != version
+    ]
+    if not trouble:
+        return Finding("Lock", "ok", f"all {len(machine.locked)} packages as tested")
+    fix = "Numbers may differ from the text. To get the tested versions: python -m pip install -r requirements.lock"
+    return Finding("Lock", "warning", _list(trouble), fix)
+
+
+def _kernel(machine):
+    if "python" in machine.kernel:
+        return Finding("Kernel", "ok", f"python3, run by {machine.kernel['python']}")
+    fix = "In the course's environment: python -m ipykernel install --sys-prefix. Then start `rnnkit lab` from there."
+    return Finding("Kernel", "wrong", machine.kernel["error"], fix)
+
+
+def _memory(machine):
+    if machine.memory is None:
+        return Finding("Memory", "ok", "not measured (psutil is missing)")
+    total, available = machine.memory
+    found = f"{available / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB"
+    if available >= ENOUGH_MEMORY:
+        return Finding("Memory", "ok", found)
+    fix = "Close other programs, and shut down the kernels of lessons that you have finished."
+    return Finding("Memory", "warning", found, fix)
+
+
+def _requirements(machine, tensorflow):
+    """Return what a learner's rnnkit requires on this machine: TensorFlow alone, or everything else."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    wanted = {}
+    for line in machine.requires:
+        requirement = Requirement(line)
+        requirement.name = canonicalize_name(requirement.name)
+        learner = any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in ("", "course"))
+        if learner and requirement.name.startswith("tensorflow") == tensorflow:
+            wanted[requirement.name] = requirement
+    return list(wanted.values())
+
+
+def _list(trouble, most=4):
+    rest = len(trouble) - most
+    return ", ".join(trouble[:most]) + (f" and {rest} more" if rest > 0 else "")

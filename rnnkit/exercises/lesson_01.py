@@ -1,0 +1,238 @@
+"""What is known of the exercises of lesson 01, vanishing gradients: the cause."""
+
+import numpy as np
+
+from rnnkit.exercises import Exercise, NotYet, choice, close, quiz
+
+LESSON = "01"
+
+
+# --- the chain rule, step by step ---------------------------------------------------------------------------------
+
+
+def backpropagate_states(last, h, W):
+    """Walk dL/dh_t back through h_t = tanh(h_{t-1} @ W + ...), from the last step to the first."""
+    gradients = [last]
+    for state in h[:0:-1]:
+        gradients.append((gradients[-1] * (1 - state**2)) @ W.T)
+    return np.stack(gradients[::-1])
+
+
+def _examine_backpropagation(answer):
+    draw = np.random.default_rng(0)
+    h, W, last = np.tanh(draw.normal(size=(6, 3))), draw.normal(size=(3, 3)), draw.normal(size=3)
+    received = np.asarray(answer(last, h, W), dtype=float)
+    expected = backpropagate_states(last, h, W)
+    if received.shape == (5, 3):
+        raise NotYet("you return 5 gradients for 6 steps. The last step has one too: it is `last` itself.")
+    for mistake, wrong in {
+        "the order is reversed: row 0 should be the gradient at the first step, row -1 should be `last`": expected[
+            ::-1
+        ],
+        "W stands the wrong way round. Forward, h_{t-1} is multiplied by W from the right; going back, by W.T": _back(
+            last, h, W.T
+        ),
+        "the slopes are missing. Before the kernel, the gradient passes through tanh, whose slope is 1 - h_t**2": _back(
+            last, h, W, slope=np.ones_like
+        ),
+        "the slope is taken at the wrong step: from h_t to h_{t-1} the gradient passes tanh at step t, not t-1": _back(
+            last, h, W, shift=1
+        ),
+        "the slope of tanh is 1 - h**2, not 1 - h": _back(last, h, W, slope=lambda state: 1 - state),
+        "the kernel comes before the slope. Going back, the slope 1 - h_t**2 is met first, then W.T": _back(
+            last, h, W, kernel_first=True
+        ),
+    }.items():
+        if received.shape == wrong.shape and np.allclose(received, wrong):
+            raise NotYet(mistake + ".")
+    close(expected, what="what you return")(received)
+
+
+def _back(last, h, W, slope=lambda state: 1 - state**2, shift=0, kernel_first=False):
+    """Backpropagate with one of the usual mistakes."""
+    gradients = [last]
+    for t in range(len(h) - 1, 0, -1):
+        factor = slope(h[t - shift])
+        gradients.append((gradients[-1] @ W.T) * factor if kernel_first else (gradients[-1] * factor) @ W.T)
+    return np.stack(gradients[::-1])
+
+
+# --- a rate from the kernel ---------------------------------------------------------------------------------------
+
+
+def predicted_rate(W, h):
+    """Predict the factor per step: spectral radius of the kernel times the mean slope of tanh."""
+    return np.abs(np.linalg.eigvals(W)).max() * np.mean(1 - h**2)
+
+
+def _examine_rate(answer):
+    draw = np.random.default_rng(1)
+    W, h = draw.normal(size=(8, 8)), np.tanh(draw.normal(size=(4, 10, 8)))
+    received = np.asarray(answer(W, h), dtype=complex)
+    eigenvalues, slope = np.linalg.eigvals(W), np.mean(1 - h**2)
+    largest = np.abs(eigenvalues).max()
+    if received.shape != ():
+        raise NotYet(
+            f"the rate is one number; received an array of shape {received.shape}. Average over all axes of h."
+        )
+    for mistake, wrong in {
+        "that is the largest singular value times the slope. The spectral radius is about eigenvalues": (
+            np.linalg.svd(W)[1][0] * slope
+        ),
+        "that is the spectral radius alone. Each step also passes through tanh: multiply by the mean slope": largest,
+        "that is the mean slope alone. Each step also passes through the kernel": slope,
+        "that takes the largest real part. Eigenvalues are complex: the radius is the largest absolute value": (
+            eigenvalues.real.max() * slope
+        ),
+        "that averages the absolute eigenvalues. The largest one wins in the long run": np.abs(eigenvalues).mean()
+        * slope,
+        "the slope of tanh is 1 - h**2, not 1 - h": largest * np.mean(1 - h),
+        "average the slopes 1 - h**2; that is not 1 minus the square of the average": largest * (1 - np.mean(h) ** 2),
+    }.items():
+        if np.isclose(received, wrong):
+            raise NotYet(mistake + ".")
+    if abs(received.imag) > 1e-9:
+        raise NotYet("the rate came out complex. Take the absolute value of the eigenvalues first.")
+    close(largest * slope, what="the rate")(received.real)
+
+
+# --- a kernel of your own -----------------------------------------------------------------------------------------
+
+
+def my_kernel(units, seed):
+    """Draw an orthogonal matrix and scale it by 1.2: the gain makes up for the slopes of tanh."""
+    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(units, units)))
+    return 1.2 * q * np.sign(np.diag(r))
+
+
+def kernel_ratio(kernel, seed):
+    """Measure |dL/dh_0| / |dL/dh_99| of an untrained tanh SimpleRNN with this recurrent kernel."""
+    from rnnkit import probes, tasks
+    from rnnkit._backend import keras
+
+    x, y = tasks.adding_problem(n=32, length=100, seed=seed)
+    glorot = [keras.initializers.GlorotUniform(seed=seed + offset) for offset in (0, 1000)]
+    rnn = keras.layers.SimpleRNN(len(kernel), kernel_initializer=glorot[0], name="rnn")
+    model = keras.Sequential([keras.Input((100, 2)), rnn, keras.layers.Dense(1, kernel_initializer=glorot[1])])
+    model.compile(loss="mse")
+    weights = rnn.get_weights()
+    rnn.set_weights([weights[0], kernel, weights[2]])
+    norms = probes.state_gradient_norms(model, x, y)()["rnn"]
+    return float(norms[0] / norms[-1])
+
+
+def _examine_kernel(answer):
+    kernels = [np.asarray(answer(32, seed), dtype=float) for seed in range(5)]
+    for kernel in kernels:
+        if kernel.shape != (32, 32):
+            raise NotYet(f"return a matrix (units, units), here (32, 32); received shape {kernel.shape}.")
+        if not np.isfinite(kernel).all():
+            raise NotYet("the matrix holds NaN or infinite numbers.")
+    ratios = [kernel_ratio(kernel, seed) for seed, kernel in enumerate(kernels)]
+    middle = np.median(ratios)
+    shown = f"first over last is {middle:.1g} in the median of five seeds"
+    if middle < 1 / 30:
+        raise NotYet(f"{shown}: it still vanishes. Try a larger gain.")
+    if middle > 30:
+        raise NotYet(f"{shown}: it explodes. Try a smaller gain.")
+    return f"Measured, {shown}."
+
+
+EXERCISES = (
+    Exercise(
+        "backpropagate_states",
+        LESSON,
+        (
+            "Start from `last` and a list that holds it; loop over t from the last step down to 1.",
+            "One step back is: times the slope 1 - h[t]**2, then `@ W.T`. Append it; at the end reverse the list.",
+        ),
+        backpropagate_states,
+        _examine_backpropagation,
+    ),
+    Exercise(
+        "predicted_rate",
+        LESSON,
+        (
+            "The spectral radius is the largest absolute value among `np.linalg.eigvals(W)`.",
+            "The mean slope is `np.mean(1 - h**2)`, over every example, step and unit. Return the product.",
+        ),
+        predicted_rate,
+        _examine_rate,
+    ),
+    Exercise(
+        "gain_of_two",
+        LESSON,
+        (
+            "Each step multiplies the gradient by the kernel *and* by the slopes 1 - h**2. What does a larger "
+            "kernel do to h?",
+            "A larger kernel drives the units towards -1 and 1, where the slope is small; but not all of them at once.",
+        ),
+        "b",
+        choice(
+            "b",
+            {
+                "a": "That is the kernel alone. A larger kernel also pushes the units towards -1 and 1, where the "
+                "slope of tanh is small: part of the factor 2 is lost at every step.",
+                "b": "The slopes take back most of the factor 2, but not all: measured, about 1.16 a step.",
+                "c": "Units do saturate, but never all of them at once; the gradient passes through those that do not.",
+            },
+        ),
+    ),
+    Exercise(
+        "my_kernel",
+        LESSON,
+        (
+            "An orthogonal matrix loses a few percent a step to the slopes of tanh. What if it were a little larger?",
+            "`q, r = np.linalg.qr(rng.normal(size=(units, units)))`: q is orthogonal. Try gains from 1 to 1.5.",
+        ),
+        my_kernel,
+        _examine_kernel,
+    ),
+    Exercise(
+        "quiz_01",
+        LESSON,
+        (
+            "Each question has its answer in the section whose heading it echoes.",
+            "The letters, in some order, are two b, one a and two c.",
+        ),
+        ["b", "c", "a", "c", "b"],
+        quiz(
+            choice(
+                "b",
+                {
+                    "a": "It is correct for what it is: the derivative with the other outputs held fixed, a direct path.",
+                    "c": "Float32 is fine there; the zeros stay in float64, because no direct path exists.",
+                },
+            ),
+            choice(
+                "c",
+                {
+                    "a": "A radius below 1 speaks of the long run only. The chain of this lesson grew for 50 steps.",
+                    "b": "It is the other way round: the largest singular value below 1 makes vanishing certain.",
+                },
+            ),
+            choice(
+                "a",
+                {
+                    "b": "1.5 is the kernel's factor. Saturated units have small slopes, which take most of it back.",
+                    "c": "They saturate in part only; measured, the gradient grew.",
+                },
+            ),
+            choice(
+                "c",
+                {
+                    "a": "The sum adds up near and far; its size says nothing of how it is made up.",
+                    "b": "Far steps do contribute, but where the gradient vanishes by far too little to be seen.",
+                },
+            ),
+            choice(
+                "b",
+                {
+                    "a": "It did learn, late: training itself enlarged the gradient. Vanishing is a delay, one that "
+                    "grows fast with the distance.",
+                    "c": "Nothing was changed but the recurrent kernel's initial values.",
+                },
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,119 @@
+"""The rules that keep the library's parts apart, and its start quiet and light."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "rnnkit"
+
+# What each module may import of this package. Nothing imports plot or exercises.
+ALLOWED = {
+    "__init__": set(),
+    "__main__": {"doctor", "_notebooks"},
+    "_backend": set(),
+    "_display": set(),
+    "_model": {"_backend"},
+    "_notebooks": set(),
+    "_recording": set(),
+    "claims": {"_display"},
+    "doctor": set(),
+    "initializers": {"_backend"},
+    "lesson": {"_backend"},
+    "plot": set(),
+    "probes": {"_backend", "_model"},
+    "recorders": {"_backend", "_model", "_recording", "probes"},
+    "tasks": set(),
+}
+
+
+def imported(path):
+    """Return the modules of this package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rnnkit":
+            inside = node.module.split(".")[1:]
+            found |= {inside[0]} if inside else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("rnnkit.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_a_module_imports_only_what_is_below_it(path):
+    assert imported(path) <= ALLOWED[path.stem]
+
+
+def test_only_the_backend_module_knows_which_backend_runs():
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem not in ("_backend", "doctor"):
+            names = {
+                alias.name.split(".")[0]
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.Import)
+                for alias in node.names
+            }
+            assert not names & {"tensorflow", "jax", "torch"}, path
+
+
+def python(code, **environment):
+    """Run code in a fresh Python; return what it printed and what came on stderr, C libraries included."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+def test_importing_rnnkit_imports_nothing_heavy():
+    code = "import sys, rnnkit; print(*({'keras', 'tensorflow', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    assert python(code) == ("", "")
+
+
+def test_all_that_is_promised_is_there():
+    assert (
+        python("import rnnkit; [getattr(rnnkit, name) for name in rnnkit.__all__]; print(len(dir(rnnkit)) > 9)")[0]
+        == "True"
+    )
+
+
+def test_an_unknown_name_is_answered_with_those_there_are():
+    code = "import rnnkit\ntry: rnnkit.GradientRecoder\nexcept AttributeError as error: print(error)"
+    assert "GradientRecorder" in python(code)[0]
+
+
+def test_a_lesson_starts_without_a_line_on_stderr():
+    code = (
+        "import rnnkit; rnnkit.start_lesson(seed=0); import keras, os; "
+        "m = keras.Sequential([keras.Input((5, 2)), keras.layers.SimpleRNN(3)]); m.compile('adam', 'mse'); "
+        "m.fit(keras.ops.ones((8, 5, 2)), keras.ops.ones((8, 3)), verbose=0); print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    assert python(code) == ("0", "")
+
+
+def test_a_lesson_repeats_itself_to_the_bit():
+    code = (
+        "import rnnkit; rnnkit.start_lesson(seed=3); import keras; x, y = rnnkit.tasks.adding_problem(64, 20); "
+        "m = keras.Sequential([keras.Input((20, 2)), keras.layers.GRU(8), keras.layers.Dense(1)]); "
+        "m.compile('adam', 'mse'); m.fit(x, y, verbose=0); print(m.get_weights()[0].tobytes().hex())"
+    )
+    assert python(code) == python(code)
+
+
+def test_another_backend_is_refused_with_the_next_step():
+    code = "import rnnkit\ntry: rnnkit.probes\nexcept ImportError as error: print(error)"
+    said, _ = python(code, KERAS_BACKEND="numpy")
+    assert "KERAS_BACKEND='numpy'" in said
+    assert "Set KERAS_BACKEND=tensorflow" in said
+
+
+def test_what_was_held_back_is_shown_when_the_start_fails():
+    code = (
+        "import os, rnnkit._backend as b\n"
+        "try:\n with b.quiet_stderr():\n  os.write(2, b'the reason'); raise ImportError('broken')\n"
+        "except ImportError: pass"
+    )
+    assert python(code)[1] == "the reason"

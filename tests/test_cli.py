@@ -1,0 +1,127 @@
+"""The command line, as typed."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import nbformat
+import pytest
+
+from rnnkit import __main__ as cli
+from rnnkit import doctor
+
+
+def write_notebook(path, source="x = 1"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cell = nbformat.v4.new_code_cell(source, id="only")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of two solutions and their lessons, with the working directory in it."""
+    for name in ("00_first.ipynb", "01_second.ipynb"):
+        write_notebook(tmp_path / "solutions" / name)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lessons"]) == 0
+    return tmp_path
+
+
+def test_without_a_command_it_shows_what_there_is(capsys):
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n    {command} " in out for command in ("doctor", "lab", "lessons"))
+
+
+@pytest.mark.parametrize("argv", [["unknown"], ["doctor", "--unknown"], ["lessons", "--chek"]])
+def test_what_it_does_not_know_is_refused(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(argv)
+    assert stopped.value.code == 2
+    assert argv[-1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("wrong", 1)])
+def test_the_doctor_ends_with_the_status_of_what_it_found(status, code, monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("Python", status, "3.12")])
+    assert cli.main(["doctor"]) == code
+
+
+def test_lessons_are_made_and_held_in_step(course, capsys):
+    lesson = course / "lessons" / "00_first.ipynb"
+    assert cli.main(["lessons", "--check"]) == 0
+    lesson.write_text(lesson.read_text(encoding="utf-8").replace("x = 1", "x = 2"), encoding="utf-8")
+    capsys.readouterr()
+    assert cli.main(["lessons", "--check"]) == 1
+    complaint = capsys.readouterr().err
+    assert "00_first.ipynb" in complaint
+    assert "`rnnkit lessons`" in complaint
+    assert "01_second.ipynb" not in complaint
+    assert cli.main(["lessons"]) == 0
+    assert str(lesson) in capsys.readouterr().out
+    assert cli.main(["lessons", "--check"]) == 0
+
+
+def test_the_folder_here_comes_before_the_one_beside_the_package(course, monkeypatch):
+    assert cli.find_folder("lessons", "00_*.ipynb") == course / "lessons"
+
+
+def test_a_course_that_is_not_here_is_named_with_the_next_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "rnnkit" / "__main__.py"))
+    for argv in (["lab"], ["lessons"]):
+        assert cli.main(argv) == 1
+        complaint = capsys.readouterr().err
+        assert f"{tmp_path / 'site-packages'}" in complaint
+        assert "Go to the folder" in complaint
+
+
+@contextmanager
+def lab(folder, *extra):
+    """Yield the address of a JupyterLab started by `rnnkit lab` in a folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = ["--no-browser", f"--port={port}", "--IdentityProvider.token=", "--ip=127.0.0.1", "--allow-root", *extra]
+    with (folder / "log.txt").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "rnnkit", "lab", *own], cwd=folder, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            assert server.poll() is None, (folder / "log.txt").read_text()
+            try:
+                get(f"{address}/api")
+                break
+            except OSError:
+                time.sleep(0.25)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def get(address):
+    """Return where a request ended up and what it got."""
+    with urllib.request.urlopen(address, timeout=30) as reply:
+        return reply.url, reply.read().decode()
+
+
+def test_the_lab_shows_lesson_00_and_asks_nothing(course):
+    with lab(course) as address:
+        landed, page = get(address)
+        assert landed.removesuffix("?") == f"{address}/lab/tree/00_first.ipynb"
+        settings = json.loads(page.split('id="jupyter-config-data" type="application/json">')[1].split("</script>")[0])
+        assert settings["news"] == {"disabled": True}
+        listed = json.loads(get(f"{address}/api/contents")[1])["content"]
+        assert {entry["name"] for entry in listed} == {"00_first.ipynb", "01_second.ipynb"}
+        assert "python3" in json.loads(get(f"{address}/api/kernelspecs")[1])["kernelspecs"]
+        assert json.loads(get(f"{address}/lab/api/update")[1]) == {"notification": None}
+
+
+def test_the_learners_own_arguments_win(course):
+    with lab(course, "--LabApp.default_url=/lab/tree/01_second.ipynb") as address:
+        assert get(address)[0].removesuffix("?") == f"{address}/lab/tree/01_second.ipynb"

@@ -1,0 +1,268 @@
+"""The doctor names each thing that can be wrong with its fix, and needs neither Keras nor TensorFlow to do so."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from rnnkit import doctor
+from rnnkit.doctor import Finding, Machine
+
+GiB = 2**30
+REQUIRES = (
+    "keras<3.16,>=3.15",
+    "numpy>=2.0",
+    "jupyterlab>=4.4; extra == 'course'",
+    "tensorflow-cpu<2.22,>=2.21; python_version > '3' and extra == 'course'",
+    "ruff>=0.12; extra == 'dev'",
+)
+WELL = Machine(
+    python="3.12.4",
+    system="Linux",
+    processor="x86_64",
+    requires_python=">=3.11,<3.14",
+    requires=REQUIRES,
+    installed={"keras": "3.15.1", "numpy": "2.4.6", "jupyterlab": "4.6.6", "ruff": "0.17.6"},
+    locked={"keras": "3.15.1", "numpy": "2.4.6", "ruff": "0.17.6"},
+    imports={"tensorflow": {"version": "2.21.0"}, "keras": {"version": "3.15.1"}, "backend": {"version": "tensorflow"}},
+    kernel={"python": "/env/bin/python"},
+    memory=(16 * GiB, 8 * GiB),
+)
+
+
+def imports(tensorflow=None, keras=None, backend="tensorflow"):
+    """What the imports say when those named here fail, or another backend runs."""
+    failed = {"tensorflow": tensorflow, "keras": keras}
+    found = WELL.imports | {name: {"error": error} for name, error in failed.items() if error}
+    return {"imports": found | {"backend": {"error": "KeyError: 'keras'"} if keras else {"version": backend}}}
+
+
+MISSING = "ModuleNotFoundError: No module named 'tensorflow'"
+DLL = "ImportError: DLL load failed while importing _pywrap_tensorflow_internal"
+INTEL_MAC = {"system": "Darwin", "processor": "x86_64"}
+# what is the matter: (facts, name, status, words of what was found, words of the fix)
+CASES = {
+    "old Python": ({"python": "3.10.14"}, "Python", "wrong", "3.10.14; the course needs >=3.11,<3.14", "PYTHON="),
+    "new Python": ({"python": "3.14.0rc1"}, "Python", "wrong", "3.14.0rc1", "Install Python 3.12"),
+    "Intel Mac": (INTEL_MAC, "Computer", "wrong", "no build for Intel Macs", "Linux container"),
+    "Intel Mac's TensorFlow": (INTEL_MAC | imports(MISSING, MISSING), "TensorFlow", "wrong", "No module", "Computer"),
+    "no TensorFlow": (imports(MISSING, MISSING), "TensorFlow", "wrong", "No module named 'tensorflow'", "make lab"),
+    "Keras without TensorFlow": (imports(MISSING, MISSING), "Keras", "wrong", "backend", "Mend TensorFlow first"),
+    "a DLL": ({"system": "Windows"} | imports(DLL, DLL), "TensorFlow", "wrong", "DLL load failed", "Visual C++"),
+    "a crash": (imports("Python itself crashed (status -4)", "-"), "TensorFlow", "wrong", "crashed", "AVX"),
+    "old TensorFlow": (
+        {"imports": WELL.imports | {"tensorflow": {"version": "2.19.0"}}},
+        "TensorFlow",
+        "wrong",
+        "2.19.0; the course needs <2.22,>=2.21",
+        "make lab",
+    ),
+    "another backend": (imports(backend="jax"), "Keras", "wrong", "3.15.1 on jax", "unset"),
+    "a backend not installed": (
+        imports(keras="ModuleNotFoundError: No module named 'jax'"),
+        "Keras",
+        "wrong",
+        "No module named 'jax'",
+        "KERAS_BACKEND",
+    ),
+    "no Keras": (imports(keras="No module named 'keras'"), "Keras", "wrong", "'keras'", "make lab"),
+    "old Keras": (
+        {"installed": WELL.installed | {"keras": "3.12.0"}},
+        "Packages",
+        "wrong",
+        "keras 3.12.0 (needs <3.16,>=3.15)",
+        "make lab",
+    ),
+    "no JupyterLab": (
+        {"installed": {name: version for name, version in WELL.installed.items() if name != "jupyterlab"}},
+        "Packages",
+        "wrong",
+        "jupyterlab is missing",
+        "make lab",
+    ),
+    "a version not tested": (
+        {"installed": WELL.installed | {"numpy": "2.0.1"}},
+        "Lock",
+        "warning",
+        "numpy 2.0.1 (tested: 2.4.6)",
+        "pip install -r requirements.lock",
+    ),
+    "no tool for authors": (
+        {"installed": {name: version for name, version in WELL.installed.items() if name != "ruff"}},
+        "Lock",
+        "warning",
+        "ruff is missing",
+        "requirements.lock",
+    ),
+    "many versions not tested": ({"installed": {}}, "Lock", "warning", "keras is missing", "requirements.lock"),
+    "no kernel": ({"kernel": {"error": "Jupyter is not installed"}}, "Kernel", "wrong", "Jupyter", "ipykernel install"),
+    "little memory": ({"memory": (4 * GiB, GiB)}, "Memory", "warning", "1.0 GiB free of 4.0", "Close other programs"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_trouble_is_named_with_its_fix(case):
+    facts, name, status, found, fix = CASES[case]
+    finding = next(each for each in doctor.examine(replace(WELL, **facts)) if each.name == name)
+    assert finding.status == status
+    assert found in finding.found
+    assert fix in finding.fix
+
+
+def test_a_machine_that_is_well():
+    assert {(finding.status, finding.fix) for finding in doctor.examine(WELL)} == {("ok", "")}
+
+
+def test_this_machine_is_well_and_its_report_fits_on_a_screen(capsys):
+    assert doctor.report()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == doctor.ALL_WELL
+    assert len(lines) <= 24
+
+
+@pytest.mark.parametrize("unknown", [{"locked": None}, {"memory": None}])
+def test_what_cannot_be_known_is_said_and_is_no_trouble(unknown):
+    findings = doctor.examine(replace(WELL, **unknown))
+    assert {finding.status for finding in findings} == {"ok"}
+    assert any("not " in finding.found for finding in findings)
+
+
+def test_a_long_list_is_cut(tmp_path):
+    locked = {f"package{number}": "1" for number in range(9)}
+    finding = next(each for each in doctor.examine(replace(WELL, locked=locked)) if each.name == "Lock")
+    assert finding.found.endswith("package3 is missing (tested: 1) and 5 more")
+
+
+def test_the_report_counts_what_is_wrong(capsys):
+    findings = [Finding("Python", "ok", "3.12"), Finding("Kernel", "wrong", "none", "Register it.")]
+    assert not doctor.report(findings)
+    out = capsys.readouterr().out
+    assert "wrong     Kernel      none\n" in out
+    assert "fix: Register it.\n" in out
+    assert "1 to mend" in out
+
+
+def test_the_verdict_leaves_out_what_does_not_stop_the_lessons(capsys):
+    doctor.verdict([Finding("Python", "ok", "3.12"), Finding("Lock", "warning", "numpy 2.3", "Install 2.4.")])
+    assert capsys.readouterr().out == "Everything this course needs is here.\n"
+    doctor.verdict(
+        [Finding("Lock", "warning", "numpy 2.3", "Install."), Finding("Kernel", "wrong", "none", "Register.")]
+    )
+    assert capsys.readouterr().out == "Kernel: none\n    Register.\n"
+
+
+def test_a_lock_is_read_for_a_platform(tmp_path):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("# made by hand\nSome_Name==1.0\npywinpty==3 ; os_name == 'nt'\n", encoding="utf-8")
+    assert doctor.read_lock(lock, {"os_name": "posix"}) == {"some-name": "1.0"}
+    assert doctor.read_lock(lock, {"os_name": "nt"}) == {"some-name": "1.0", "pywinpty": "3"}
+    assert doctor.read_lock(tmp_path / "none") is None
+
+
+def test_what_is_loaded_already_is_not_imported_again(monkeypatch):
+    monkeypatch.setattr(doctor, "_run", lambda command: pytest.fail("a second import"))
+    backend = SimpleNamespace(backend=lambda: "jax")
+    keras = SimpleNamespace(__version__="3.15.1", backend=backend)
+    found = doctor.try_imports({"keras": keras, "tensorflow": SimpleNamespace(__version__="2.21.0")})
+    assert found == {
+        "tensorflow": {"version": "2.21.0"},
+        "keras": {"version": "3.15.1"},
+        "backend": {"version": "jax"},
+    }
+
+
+NATIVE = (
+    r"raise ImportError('Traceback (most recent call last):\n  File x\nImportError: no libstdc++\n\nFailed to load')"
+)
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "said"),
+    [
+        (NATIVE, "cannot be used: ImportError: no libstdc++"),
+        ("import os; os.abort()", "cannot be used: Python itself crashed"),
+        ("import sys; print('W0000 log line', file=sys.stderr); zeros = None", "'NoneType' object is not callable"),
+        ("raise ModuleNotFoundError(\"No module named 'tensorflow'\")", "No module named 'tensorflow'"),
+    ],
+)
+def test_the_command_speaks_where_tensorflow_is_broken(tensorflow, said, tmp_path):
+    (tmp_path / "tensorflow.py").write_text(tensorflow, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnkit", "doctor"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in " ".join(done.stdout.split())
+    assert "wrong     Keras" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("missing", ["keras", "packaging", "psutil", "jupyter_client"])
+def test_the_doctor_does_without(missing, tmp_path):
+    # Finders on sys.path come too late for what `sitecustomize` hides from all that starts with this path.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {missing!r}:\n"
+        "            raise ModuleNotFoundError(f\"No module named '{name}'\", name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnkit", "doctor"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join(done.stdout.split())
+    expected = {
+        "keras": (1, "cannot be imported: ModuleNotFoundError: No module named 'keras'"),
+        "packaging": (1, "packaging is missing"),
+        "psutil": (0, "not measured"),
+        "jupyter_client": (1, "Jupyter is not installed"),
+    }
+    status, words = expected[missing]
+    assert words in said, done.stderr
+    assert done.returncode == status
+
+
+@pytest.mark.parametrize(
+    ("argv", "trouble"),
+    [
+        (["python", "-m", "ipykernel_launcher"], None),
+        ([sys.executable, "-m", "ipykernel_launcher"], None),
+        (["/nowhere/python", "-m", "ipykernel_launcher"], "No such file or directory: '/nowhere/python'"),
+        (["false"], "false cannot run notebooks: ended with status 1"),
+    ],
+)
+def test_the_kernel_that_jupyter_would_start_is_tried(argv, trouble, monkeypatch):
+    from jupyter_client import kernelspec
+
+    spec = kernelspec.KernelSpec(argv=argv)
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "get_kernel_spec", lambda self, name: spec)
+    kernel = doctor._read_kernel()
+    assert kernel == {"python": sys.executable} if trouble is None else trouble in kernel["error"]
+
+
+def test_a_kernel_not_registered_is_named(monkeypatch):
+    from jupyter_client import kernelspec
+
+    def none(self, name):
+        raise kernelspec.NoSuchKernel(name)
+
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "get_kernel_spec", none)
+    assert "no kernel is registered" in doctor._read_kernel()["error"]
+
+
+def test_a_probe_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    found = doctor.try_imports({})
+    assert found["tensorflow"] == {"error": "gave no answer within 0.2 s"}

@@ -1,0 +1,73 @@
+"""The examples in docstrings and in the README run, and give what they say."""
+
+import base64
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import keras
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+
+import rnnkit
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted(
+    info.name for info in pkgutil.walk_packages(rnnkit.__path__, "rnnkit.") if not info.name.endswith("__main__")
+)
+EXAMPLES = [
+    example
+    for module in MODULES
+    for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module), module)
+    if example.examples
+]
+
+
+@pytest.fixture
+def names():
+    """What a reader of an example has at hand: the imports, some data, and a compiled model."""
+    plt.switch_backend("agg")
+    x, y = rnnkit.tasks.adding_problem(n=64, length=10, seed=0)
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(4, name="rnn"), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    yield {"rnnkit": rnnkit, "keras": keras, "np": np, "plt": plt, "x": x, "y": y, "model": model}
+    plt.close("all")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_docstring(example, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example.globs |= names
+    said = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(example, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+def test_every_public_name_has_an_example():
+    shown = {example.name.rsplit(".", 1)[-1] for example in EXAMPLES}
+    public = set(rnnkit._NAMES) | {
+        name
+        for module in ("probes", "tasks", "initializers", "plot")
+        for name, value in vars(getattr(rnnkit, module)).items()
+        if callable(value) and getattr(value, "__module__", "") == f"rnnkit.{module}" and not name.startswith("_")
+    }
+    assert public - shown == {"ClaimError"}  # an exception: shown by `claim`
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+def test_readme(code, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), names)
+
+
+def test_the_picture_in_the_readme_is_that_of_lesson_01():
+    lesson = nbformat.read(ROOT / "solutions" / "01_vanishing_gradients.ipynb", as_version=4)
+    (cell,) = (cell for cell in lesson.cells if cell.id == "five-kernels-figure")
+    (output,) = cell.outputs
+    stored = base64.b64decode(output.data["image/png"])
+    assert (ROOT / "docs" / "five-kernels.png").read_bytes() == stored, "copy it again: see CONTRIBUTING.md"

@@ -1,0 +1,195 @@
+"""The exercises of lesson 01: right answers in several styles pass, the usual wrong ones are told what is wrong."""
+
+import numpy as np
+import pytest
+
+from rnnkit.exercises import catalogue, evaluate
+from rnnkit.exercises.lesson_01 import kernel_ratio
+
+
+def expect(name, answer, status, words=""):
+    outcome = evaluate(name, answer)
+    assert outcome.status == status, outcome.message
+    assert words in outcome.message
+
+
+# --- backpropagate_states -----------------------------------------------------------------------------------------
+
+
+def backwards_loop(last, h, W):
+    gradients = [last]
+    for t in range(len(h) - 1, 0, -1):
+        gradients.append((gradients[-1] * (1 - h[t] ** 2)) @ W.T)
+    return np.stack(gradients[::-1])
+
+
+def filled_array(last, h, W):
+    gradients = np.zeros_like(h)
+    gradients[-1] = last
+    for t in reversed(range(len(h) - 1)):
+        gradients[t] = W @ (gradients[t + 1] * (1 - h[t + 1] ** 2))
+    return gradients
+
+
+def jacobians_and_lists(last, h, W):
+    gradients = [list(last)]
+    for t in range(len(h) - 1, 0, -1):
+        jacobian = np.diag(1 - h[t] ** 2) @ W.T  # dh_t / dh_{t-1}
+        gradients.insert(0, list(jacobian.T @ np.array(gradients[0])))
+    return gradients
+
+
+def in_float32(last, h, W):
+    return filled_array(*(np.float32(array) for array in (last, h, W)))
+
+
+@pytest.mark.parametrize("answer", [backwards_loop, filled_array, jacobians_and_lists, in_float32])
+def test_backpropagation_right(answer):
+    expect("backpropagate_states", answer, "correct")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda last, h, W: backwards_loop(last, h, W)[::-1], "order is reversed"),
+        (lambda last, h, W: backwards_loop(last, h, W.T), "wrong way round"),
+        (lambda last, h, W: backwards_loop(last, 0 * h, W), "slopes are missing"),
+        (lambda last, h, W: backwards_loop(last, np.roll(h, 1, axis=0), W), "wrong step"),
+        (
+            lambda last, h, W: backwards_loop(last, np.emath.sqrt(h), W).real,
+            "1 - h**2, not 1 - h",
+        ),
+        (lambda last, h, W: backwards_loop(last, h, W)[:-1], "The last step has one too"),
+        (lambda last, h, W: backwards_loop(last, h, W).T, "shape"),
+        (lambda last, h, W: last, "shape"),
+        (lambda last, h, W: h @ last @ W, "ValueError"),
+    ],
+)
+def test_backpropagation_wrong(answer, words):
+    expect("backpropagate_states", answer, "not yet", words)
+
+
+def kernel_before_slope(last, h, W):
+    gradients = [last]
+    for t in range(len(h) - 1, 0, -1):
+        gradients.append((gradients[-1] @ W.T) * (1 - h[t] ** 2))
+    return np.stack(gradients[::-1])
+
+
+def test_backpropagation_in_the_wrong_order():
+    expect("backpropagate_states", kernel_before_slope, "not yet", "kernel comes before the slope")
+
+
+# --- predicted_rate -----------------------------------------------------------------------------------------------
+
+
+def radius(W):
+    return max(abs(value) for value in np.linalg.eigvals(W))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda W, h: np.abs(np.linalg.eigvals(W)).max() * (1 - h**2).mean(),
+        lambda W, h: radius(W) * np.mean([1 - np.square(example) for example in h]),
+        lambda W, h: np.array([float(radius(W) - radius(W) * np.mean(h * h))]).squeeze(),
+    ],
+)
+def test_rate_right(answer):
+    expect("predicted_rate", answer, "correct")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda W, h: np.linalg.norm(W, 2) * np.mean(1 - h**2), "largest singular value"),
+        (lambda W, h: radius(W), "spectral radius alone"),
+        (lambda W, h: np.mean(1 - h**2), "mean slope alone"),
+        (lambda W, h: np.linalg.eigvals(W).real.max() * np.mean(1 - h**2), "largest real part"),
+        (lambda W, h: np.abs(np.linalg.eigvals(W)).mean() * np.mean(1 - h**2), "averages the absolute eigenvalues"),
+        (lambda W, h: radius(W) * np.mean(1 - h), "1 - h**2, not 1 - h"),
+        (lambda W, h: radius(W) * (1 - h.mean() ** 2), "1 minus the square of the average"),
+        (lambda W, h: radius(W) * (1 - h**2).mean(axis=0), "one number"),
+        (lambda W, h: max(np.linalg.eigvals(W), key=abs) * 1j * np.mean(1 - h**2), "complex"),
+    ],
+)
+def test_rate_wrong(answer, words):
+    expect("predicted_rate", answer, "not yet", words)
+
+
+# --- my_kernel ----------------------------------------------------------------------------------------------------
+
+
+def rotation(units, seed, gain=1.0):
+    return gain * np.linalg.qr(np.random.default_rng(seed).normal(size=(units, units)))[0]
+
+
+def from_keras(units, seed):
+    import keras
+
+    return keras.initializers.Orthogonal(gain=1.25, seed=seed)((units, units))
+
+
+@pytest.mark.parametrize("answer", [lambda units, seed: rotation(units, seed, 1.2), from_keras])
+def test_kernel_right(answer):
+    expect("my_kernel", answer, "correct", "five seeds")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda units, seed: 0.1 * np.random.default_rng(seed).normal(size=(units, units)), "it still vanishes"),
+        (lambda units, seed: rotation(units, seed, 0.9), "it still vanishes"),
+        (lambda units, seed: np.eye(units), "it still vanishes"),
+        (lambda units, seed: rotation(units, seed, 2.0), "it explodes"),
+        (lambda units, seed: np.ones(units), "shape (32,)"),
+        (lambda units, seed: np.full((units, units), np.nan), "NaN"),
+    ],
+)
+def test_kernel_wrong(answer, words):
+    expect("my_kernel", answer, "not yet", words)
+
+
+def test_kernel_ratio_obeys_the_bound_of_the_largest_singular_value():
+    assert kernel_ratio(np.zeros((32, 32)), seed=0) == 0
+    assert 0 < kernel_ratio(0.9 * np.eye(32), seed=0) < 0.9**99 * 1.001
+
+
+# --- choices and the quiz -----------------------------------------------------------------------------------------
+
+
+def test_the_reference_of_every_exercise_is_correct():
+    for name, exercise in catalogue().items():
+        if exercise.lesson == "01":
+            expect(name, exercise.reference, "correct")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [("a", "kernel alone"), ("c", "never all of them"), ("d", "letters a, b, c")]
+)
+def test_gain_wrong(answer, words):
+    expect("gain_of_two", answer, "not yet", words)
+
+
+@pytest.mark.parametrize("answer", ["b", " B "])
+def test_gain_right(answer):
+    expect("gain_of_two", answer, "correct", "1.16")
+
+
+def test_every_wrong_option_of_the_quiz_is_explained():
+    right = catalogue()["quiz_01"].reference
+    for number, letter in enumerate(right):
+        for other in set("abc") - {letter}:
+            answers = [*right[:number], other, *right[number + 1 :]]
+            outcome = evaluate("quiz_01", answers)
+            assert outcome.status == "not yet"
+            (line,) = (line for line in outcome.message.splitlines() if line.startswith("✗"))
+            assert len(line.split()) > 10, line
+
+
+@pytest.mark.parametrize("name", ["backpropagate_states", "predicted_rate", "gain_of_two", "my_kernel", "quiz_01"])
+@pytest.mark.parametrize("stub", [..., lambda *arguments: ..., [...] * 5])
+def test_stubs_are_not_attempted(name, stub):
+    if callable(stub) and name in ("gain_of_two", "quiz_01"):
+        pytest.skip("this exercise has no function to stub")
+    expect(name, stub, "not attempted yet")

@@ -1,0 +1,145 @@
+"""One list of dependencies, one lock made from it, a conda environment that installs just that, one command for CI."""
+
+import importlib.metadata
+import itertools
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+PINS = [Requirement(line) for line in LOCK]
+EXTRAS = PROJECT["optional-dependencies"]
+WANTED = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS["course"] + EXTRAS["dev"]]
+
+SYSTEMS = {  # sys_platform, platform_system, platform_machine, os_name
+    "Linux x86-64": ("linux", "Linux", "x86_64", "posix"),
+    "Linux Arm": ("linux", "Linux", "aarch64", "posix"),
+    "macOS Arm": ("darwin", "Darwin", "arm64", "posix"),
+    "macOS Intel": ("darwin", "Darwin", "x86_64", "posix"),
+    "Windows": ("win32", "Windows", "AMD64", "nt"),
+}
+PYTHONS = ("3.11.0", "3.11.14", "3.12.12", "3.13.9")  # some pins part at 3.11.5
+TARGETS = {
+    f"{system}, Python {python}": {
+        **dict(zip(("sys_platform", "platform_system", "platform_machine", "os_name"), values, strict=True)),
+        "python_version": python.rpartition(".")[0],
+        "python_full_version": python,
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    for (system, values), python in itertools.product(SYSTEMS.items(), PYTHONS)
+}
+# The same release with the same needs, built in two ways: where one is not installed, the other can be asked.
+TWINS = {"tensorflow": "tensorflow-cpu", "tensorflow-cpu": "tensorflow"}
+
+
+def applies(requirement, target, extras=()):
+    return requirement.marker is None or any(
+        requirement.marker.evaluate({**TARGETS[target], "extra": extra}) for extra in ("", *extras)
+    )
+
+
+def pinned(target):
+    """Return version by name of all that the lock pins for a target."""
+    return {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in PINS if applies(pin, target)}
+
+
+def pinned_here():
+    """Return version by name of all that the lock pins for the Python that runs this test."""
+    return {
+        canonicalize_name(pin.name): next(iter(pin.specifier)).version
+        for pin in PINS
+        if pin.marker is None or pin.marker.evaluate()
+    }
+
+
+def needs_of(name, version):
+    """Return the needs of a distribution, as far as it or its twin is installed here at that version; else None."""
+    for candidate in (name, TWINS.get(name, name)):
+        try:
+            found = importlib.metadata.distribution(candidate)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if found.version == version:
+            return [Requirement(line) for line in found.requires or ()]
+    return None
+
+
+def walk(target):
+    """Follow all needs from pyproject's on.
+
+    Returns what nobody could be asked about, and what no need led to; fails where a need is not met.
+    """
+    pins, asked, unseen = pinned(target), {}, set()
+    waiting = [(wanted, "pyproject.toml") for wanted in WANTED if applies(wanted, target)]
+    while waiting:
+        need, by = waiting.pop()
+        name = canonicalize_name(need.name)
+        assert name in pins, f"{by} needs {need}, which the lock does not pin"
+        assert need.specifier.contains(pins[name], prereleases=True), f"{by} needs {need}; pinned: {pins[name]}"
+        if name in asked and need.extras <= asked[name]:
+            continue
+        asked[name] = asked.get(name, set()) | need.extras
+        needs = needs_of(name, pins[name])
+        if needs is None:
+            unseen.add(name)
+            continue
+        waiting += [(further, name) for further in needs if applies(further, target, asked[name])]
+    return unseen, set(pins) - set(asked)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_name_is_pinned_once(target):
+    names = [canonicalize_name(pin.name) for pin in PINS if applies(pin, target)]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_lock_meets_every_need_and_holds_nothing_besides(target):
+    unseen, unneeded = walk(target)
+    # Offline only what is installed here can be asked; what other systems or Pythons install cannot.
+    pins, here = pinned(target), pinned_here()
+    assert not {name for name in unseen if here.get(name) == pins[name]}, "not installed as the lock says: make env"
+    assert not unneeded
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_one_tensorflow_the_small_one_where_there_is_one(target):
+    found = {name for name in pinned(target) if name.startswith("tensorflow")}
+    if target.startswith("macOS Intel"):
+        assert not found, "there is no such wheel, so the lock would not install: the doctor explains it instead"
+    else:
+        assert found == {"tensorflow-cpu" if target.startswith(("Linux x86-64", "Windows")) else "tensorflow"}
+
+
+def test_the_lock_pins_versions_and_names_no_host():
+    odd = [line for line in LOCK if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][^\s;/:]*( ; [^/:]+)?", line)]
+    assert not odd
+
+
+def test_conda_brings_python_and_pip_and_the_lock_the_rest():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, pip, through_pip = environment["dependencies"]
+    assert (environment["name"], pip) == ("rnnkit", "pip")
+    assert through_pip == {"pip": ["-r requirements.lock", "-e ."]}
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+
+
+def test_the_pythons_allowed_are_those_that_the_lock_is_checked_for():
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    tried = {python.rpartition(".")[0] for python in PYTHONS}
+    assert {f"3.{minor}" for minor in range(8, 20) if allowed.contains(f"3.{minor}.9")} == tried
+
+
+def test_ci_runs_what_the_readme_says_and_nothing_else():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    commands = [line for line in lines if line and not line.startswith("#")]
+    assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
