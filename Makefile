@@ -25,7 +25,7 @@ lint: $(READY) ## ruff: rules and layout
 	$(BIN)/ruff format --check
 
 unit: $(READY) ## unit tests
-	$(PYTEST) tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests
 
 sync: $(READY) ## is every lesson what its solution makes?
 	$(BIN)/python -m rnnkit lessons --check
@@ -58,8 +58,8 @@ ifneq ($(UV),)
 	"$(UV)" pip install --quiet --python $(BIN)/python -r requirements.lock
 	"$(UV)" pip install --quiet --python $(BIN)/python --no-deps -e .
 else
-	@"$(or $(PYTHON),python3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
-		echo "The course needs Python 3.11, 3.12 or 3.13; $(or $(PYTHON),python3) is $$("$(or $(PYTHON),python3)" --version 2>&1)."; \
+	@"$(or $(PYTHON),python3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+		echo "The course needs Python 3.11, 3.12 or 3.13; $(or $(PYTHON),python3) is $$("$(or $(PYTHON),python3)" --version 2>/dev/null || echo missing)."; \
 		echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; exit 1; }
 	test -x $(BIN)/python || "$(or $(PYTHON),python3)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock

@@ -53,8 +53,10 @@ def open_lab(extra):
     first = min(lessons.glob("00_*.ipynb")).name
     # So that `!pip` in a notebook and `rnnkit doctor` in JupyterLab's terminal are this environment's.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    # The learner's own arguments come last, so that they win.
-    jupyterlab([*lab_arguments(lessons, first), *extra])
+    # What the learner sets is left out of ours: JupyterLab would follow neither of two.
+    given = {argument.partition("=")[0] for argument in extra}
+    ours = [argument for argument in lab_arguments(lessons, first) if argument.partition("=")[0] not in given]
+    jupyterlab([*ours, *extra])
     return 0
 
 

@@ -343,9 +343,11 @@ def _keras(machine):
     )
     if "version" in keras:
         return Finding("Keras", "wrong", f"{keras['version']} on {backend.get('version')}", choose)
+    if "No module named 'keras'" in keras["error"]:
+        return Finding("Keras", "wrong", "is not installed", _REBUILD)
     if "error" in machine.imports["tensorflow"]:
         return Finding("Keras", "wrong", "cannot start without its backend", "Mend TensorFlow first, then look again.")
-    fix = _REBUILD if "'keras'" in keras["error"] else f"{choose} If that is so already: {_REBUILD}"
+    fix = f"{choose} If that is so already: {_REBUILD}"
     return Finding("Keras", "wrong", f"cannot be imported: {keras['error']}", fix)
 
 

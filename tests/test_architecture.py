@@ -16,6 +16,7 @@ ALLOWED = {
     "__main__": {"doctor", "_notebooks"},
     "_backend": set(),
     "_display": set(),
+    "_fingerprint": set(),
     "_model": {"_backend"},
     "_notebooks": set(),
     "_recording": set(),
@@ -23,7 +24,7 @@ ALLOWED = {
     "doctor": set(),
     "initializers": {"_backend"},
     "lesson": {"_backend"},
-    "plot": set(),
+    "plot": {"_fingerprint"},
     "probes": {"_backend", "_model"},
     "recorders": {"_backend", "_model", "_recording", "probes"},
     "tasks": set(),
@@ -89,7 +90,8 @@ def test_a_lesson_starts_without_a_line_on_stderr():
     code = (
         "import rnnkit; rnnkit.start_lesson(seed=0); import keras, os; "
         "m = keras.Sequential([keras.Input((5, 2)), keras.layers.SimpleRNN(3)]); m.compile('adam', 'mse'); "
-        "m.fit(keras.ops.ones((8, 5, 2)), keras.ops.ones((8, 3)), verbose=0); print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+        "m.fit(keras.ops.ones((8, 5, 2)), keras.ops.ones((8, 3)), verbose=0); "
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     )
     assert python(code) == ("0", "")
 

@@ -68,7 +68,13 @@ CASES = {
         "No module named 'jax'",
         "KERAS_BACKEND",
     ),
-    "no Keras": (imports(keras="No module named 'keras'"), "Keras", "wrong", "'keras'", "make lab"),
+    "no Keras": (
+        imports("No module named 'keras'", "No module named 'keras'"),
+        "Keras",
+        "wrong",
+        "is not installed",
+        "make lab",
+    ),
     "old Keras": (
         {"installed": WELL.installed | {"keras": "3.12.0"}},
         "Packages",
@@ -174,64 +180,59 @@ def test_what_is_loaded_already_is_not_imported_again(monkeypatch):
     }
 
 
-NATIVE = (
-    r"raise ImportError('Traceback (most recent call last):\n  File x\nImportError: no libstdc++\n\nFailed to load')"
-)
+# Small enough to be imported at once, and enough for the doctor's probe.
+TENSORFLOW = "__version__ = '2.21.0'; zeros = lambda shape: 0"
+KERAS = "import tensorflow\nclass backend: backend = lambda: 'tensorflow'\n__version__ = '3.15.1'"
+# TensorFlow's own way to fail: a traceback within the message.
+NATIVE = r"raise ImportError('Traceback (most recent call last):\n  File\nImportError: no libstdc++\n\nFailed to load')"
+
+
+def run_doctor(folder, hidden=None, **modules):
+    """Run the command line with these modules in place of the installed ones, and one hidden altogether."""
+    # Python runs sitecustomize first of all, in the command and in the processes it starts.
+    modules["sitecustomize"] = f"import sys; sys.modules[{hidden!r}] = None" if hidden else ""
+    for name, source in modules.items():
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnkit", "doctor"],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.returncode, " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
-    ("tensorflow", "said"),
+    ("tensorflow", "trouble"),
     [
         (NATIVE, "cannot be used: ImportError: no libstdc++"),
         ("import os; os.abort()", "cannot be used: Python itself crashed"),
         ("import sys; print('W0000 log line', file=sys.stderr); zeros = None", "'NoneType' object is not callable"),
-        ("raise ModuleNotFoundError(\"No module named 'tensorflow'\")", "No module named 'tensorflow'"),
+        ("raise ModuleNotFoundError('nothing here')", "cannot be used: ModuleNotFoundError: nothing here"),
     ],
 )
-def test_the_command_speaks_where_tensorflow_is_broken(tensorflow, said, tmp_path):
-    (tmp_path / "tensorflow.py").write_text(tensorflow, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "rnnkit", "doctor"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert said in " ".join(done.stdout.split())
-    assert "wrong     Keras" in done.stdout
-    assert done.stderr == ""
+def test_the_command_speaks_where_tensorflow_is_broken(tensorflow, trouble, tmp_path):
+    status, said = run_doctor(tmp_path, tensorflow=tensorflow, keras="import tensorflow; tensorflow.zeros(())")
+    assert status == 1
+    assert trouble in said
+    assert "wrong Keras cannot start without its backend" in said
 
 
-@pytest.mark.parametrize("missing", ["keras", "packaging", "psutil", "jupyter_client"])
-def test_the_doctor_does_without(missing, tmp_path):
-    # Finders on sys.path come too late for what `sitecustomize` hides from all that starts with this path.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Hide:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == {missing!r}:\n"
-        "            raise ModuleNotFoundError(f\"No module named '{name}'\", name=name)\n"
-        "sys.meta_path.insert(0, Hide())\n",
-        encoding="utf-8",
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "rnnkit", "doctor"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = " ".join(done.stdout.split())
-    expected = {
-        "keras": (1, "cannot be imported: ModuleNotFoundError: No module named 'keras'"),
-        "packaging": (1, "packaging is missing"),
-        "psutil": (0, "not measured"),
-        "jupyter_client": (1, "Jupyter is not installed"),
-    }
-    status, words = expected[missing]
-    assert words in said, done.stderr
-    assert done.returncode == status
+@pytest.mark.parametrize(
+    ("missing", "status", "words"),
+    [
+        ("packaging", 1, "packaging is missing"),
+        ("psutil", 0, "not measured (psutil is missing)"),
+        ("jupyter_client", 1, "Jupyter is not installed"),
+        (None, 0, doctor.ALL_WELL),
+    ],
+)
+def test_the_command_speaks_where_others_are_missing(missing, status, words, tmp_path):
+    found, said = run_doctor(tmp_path, hidden=missing, tensorflow=TENSORFLOW, keras=KERAS)
+    assert words in said
+    assert found == status
 
 
 @pytest.mark.parametrize(

@@ -367,7 +367,8 @@ def test_alt_text_that_says_nothing_is_refused(alt):
 def test_the_style_tells_lines_apart_in_grey_and_needs_no_keras():
     code = (
         "import sys, matplotlib.pyplot as plt; plt.style.use('rnnkit.course');"
-        "cycle = plt.rcParams['axes.prop_cycle'].by_key(); looks = [*zip(cycle['color'], map(str, cycle['linestyle']))];"
+        "cycle = plt.rcParams['axes.prop_cycle'].by_key();"
+        "looks = [*zip(cycle['color'], map(str, cycle['linestyle']))];"
         "assert len({style for _, style in looks[:7]}) == 7, 'the first seven have a line style each';"
         "assert len(set(looks)) == len(looks) == 14, 'fourteen lines, no two alike';"
         "assert 'keras' not in sys.modules"

@@ -200,7 +200,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "It is correct for what it is: the derivative with the other outputs held fixed, a direct path.",
+                    "a": "It is right as far as it goes: the derivative with other outputs held fixed, a direct path.",
                     "c": "Float32 is fine there; the zeros stay in float64, because no direct path exists.",
                 },
             ),
