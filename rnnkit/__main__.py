@@ -53,6 +53,9 @@ def open_lab(extra):
     first = min(lessons.glob("00_*.ipynb")).name
     # So that `!pip` in a notebook and `rnnkit doctor` in JupyterLab's terminal are this environment's.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    # JupyterLab 4.6 asks whether to fetch news, whatever `news_url` says; this folder turns the plugin off that asks.
+    folders = [str(Path(__file__).parent / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, folders))
     # What the learner sets is left out of ours: JupyterLab would follow neither of two.
     given = {argument.partition("=")[0] for argument in extra}
     ours = [argument for argument in lab_arguments(lessons, first) if argument.partition("=")[0] not in given]

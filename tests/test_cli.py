@@ -116,6 +116,8 @@ def test_the_lab_shows_lesson_00_and_asks_nothing(course):
         assert landed.removesuffix("?") == f"{address}/lab/tree/00_first.ipynb"
         settings = json.loads(page.split('id="jupyter-config-data" type="application/json">')[1].split("</script>")[0])
         assert settings["news"] == {"disabled": True}
+        # What really keeps JupyterLab 4.6 from asking, as seen in a browser:
+        assert "@jupyterlab/apputils-extension:announcements" in settings["disabledExtensions"]
         listed = json.loads(get(f"{address}/api/contents")[1])["content"]
         assert {entry["name"] for entry in listed} == {"00_first.ipynb", "01_second.ipynb"}
         assert "python3" in json.loads(get(f"{address}/api/kernelspecs")[1])["kernelspecs"]
