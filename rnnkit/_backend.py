@@ -87,7 +87,8 @@ def vector_jacobian(function, inputs, cotangents):
 def compiled(function):
     """Turn a function of tensors into a graph that is traced once per signature of its arguments."""
     # TensorFlow warns when the same *code* is traced often; measuring many models is just that. A partial has none.
-    return tf.function(functools.partial(function), reduce_retracing=True)
+    # Autograph would rewrite the code and, with it, the errors raised there.
+    return tf.function(functools.partial(function), reduce_retracing=True, autograph=False)
 
 
 def dense(gradient):

@@ -218,25 +218,50 @@ def _inner_loops(layers, make):
     `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
     through once its inputs, mask and initial state are known.
     """
+    refused = []
+
+    def guarded(key, layer):
+        loop, runs = make(key, layer), []
+
+        def inner_loop(sequences, initial_state, mask, training=False):
+            if runs or len(sequences.shape) != 3:
+                refused.append(_refusal(key, sequences, again=bool(runs)))
+                raise refused[0]
+            runs.append(True)
+            return loop(sequences, initial_state, mask, training)
+
+        return inner_loop
+
     with ExitStack() as stack:
         for key, layer in layers.items():
             # Through __dict__, since Keras's own __setattr__ would track what is assigned.
-            vars(layer)["inner_loop"] = make(key, layer)
+            vars(layer)["inner_loop"] = guarded(key, layer)
             stack.callback(vars(layer).pop, "inner_loop", None)
-        yield
+        try:
+            yield
+        except Exception:
+            if refused:
+                raise refused[0] from None  # without the arguments that Keras adds to errors in a layer's call
+            raise
+
+
+def _refusal(key, sequences, again):
+    """Say why the states of a layer cannot be followed."""
+    if again:  # the states of the two runs would be taken for one another
+        rule, received = "that the model runs once", "which runs several times (shared, or inside TimeDistributed)"
+    else:
+        rule, received = "that reads (batch, time, features)", f"whose input has the shape {tuple(sequences.shape)}"
+    return ValueError(
+        f"States can be followed in a layer {rule}. Received: layer {key!r}, {received}. "
+        "Leave it out with layers=[...]."
+    )
 
 
 def _perturbed(layers, watch):
     """Add `watch((layer, state), shape, dtype)` to every state of the given layers at every time step."""
 
     def make(key, layer):
-        def inner_loop(sequences, initial_state, mask, training=False):
-            if len(sequences.shape) != 3:
-                raise ValueError(
-                    "States can be followed in layers that read (batch, time, features). "
-                    f"Received: layer {key!r} with input of shape {tuple(sequences.shape)}. "
-                    "Leave it out with layers=[...]."
-                )
+        def inner_loop(sequences, initial_state, mask, training):
             batch, time, features = ops.shape(sequences)
             dtype = layer.cell.compute_dtype
             taps = [watch((name, state), (batch, time, size), dtype) for name, state, size in _states(key, layer.cell)]
@@ -384,7 +409,7 @@ def _seen_by(model, layer, x):
     seen = {}
 
     def make(key, layer):
-        def inner_loop(sequences, initial_state, mask, training=False):
+        def inner_loop(sequences, initial_state, mask, training):
             present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
             states = keras.tree.flatten(initial_state)
             seen[key] = (np.asarray(sequences), [np.asarray(state) for state in states], np.asarray(present))
@@ -392,14 +417,14 @@ def _seen_by(model, layer, x):
 
         return inner_loop
 
-    with _inner_loops({"layer": layer}, make), keras.StatelessScope():
+    with _inner_loops({layer.name: layer}, make), keras.StatelessScope():
         model(x, training=False)
-    if "layer" not in seen:
+    if layer.name not in seen:
         raise ValueError(
             "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
             f"Received: layer {layer.name!r}, which the forward pass did not run."
         )
-    return seen["layer"]
+    return seen[layer.name]
 
 
 def _state_slice(layer, state):

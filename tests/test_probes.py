@@ -368,6 +368,21 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"One recurrent layer.*\['rnn', 'top'\].*layer='rnn'"):
             probes.state_jacobians(model, batch()[0])
 
+    def test_layer_that_runs_twice(self):
+        inputs, layer = keras.Input((TIME, FEATURES)), keras.layers.GRU(UNITS, name="rnn")
+        model = keras.Model(inputs, keras.layers.Dense(1)(layer(inputs) + layer(2 * inputs)))
+        model.compile(loss="mse")
+        with pytest.raises(ValueError, match=r"^States .* runs once. Received: layer 'rnn', which runs several times"):
+            probes.state_gradients(model, *batch())
+        with pytest.raises(ValueError, match=r"^States .* runs once. Received: layer 'rnn', which runs several times"):
+            probes.singular_values(model, batch()[0])
+
+    def test_convolutional_state(self):
+        layers = keras.layers.Reshape((TIME, FEATURES, 1)), keras.layers.ConvLSTM1D(2, 1, name="conv")
+        model = compiled(*layers, keras.layers.Flatten(), keras.layers.Dense(1))
+        with pytest.raises(ValueError, match=r"^States .* reads \(batch, time, features\).*'conv'.*layers="):
+            probes.state_gradients(model, *batch())
+
     def test_unknown_state(self):
         with pytest.raises(ValueError, match=r"state must be one of \['h', 'all'\]. Received: 'c'"):
             probes.state_jacobians(self.model(), batch()[0], state="c")
