@@ -248,14 +248,14 @@ def show(figure, alt, caption=""):
         caption: what to take away from it, shown under the figure.
 
     Raises:
-        ValueError: if the alt text is no sentence.
+        ValueError: if there is no alt text.
 
     Example:
         >>> ax = rnnkit.plot.gradient_norms({"rnn/kernel": [1.0, 0.5, 0.7]})
         >>> rnnkit.plot.show(ax, alt="The norm falls from 1 to 0.5 and rises again.")
         The norm falls from 1 to 0.5 and rises again.
     """
-    if not isinstance(alt, str) or len(alt.split()) < 4:
+    if not isinstance(alt, str) or not alt.strip():
         raise ValueError(
             "A figure's alt text says in a sentence what it shows, for those who cannot see it. "
             f"Received: alt={alt!r}. Write what is drawn and what it does: 'The norm falls from 1 to 0.5.'"

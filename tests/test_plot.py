@@ -358,8 +358,8 @@ def test_outside_a_notebook_the_words_are_printed(capsys):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("alt", ["", "figure", None])
-def test_alt_text_that_says_nothing_is_refused(alt):
+@pytest.mark.parametrize("alt", ["", "  ", None])
+def test_a_figure_without_alt_text_is_refused(alt):
     with pytest.raises(ValueError, match="alt text says in a sentence what it shows"):
         plot.show(plt.figure(), alt=alt)
 
