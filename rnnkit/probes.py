@@ -52,8 +52,8 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
     """
     measure = _state_gradient_function(model, x, y, layers, training)
     result = {}
-    for (layer, state), gradient in _backend.compiled(measure)(x, y, sample_weight).items():
-        result.setdefault(layer, {})[state] = np.asarray(gradient)
+    for (layer, state), gradient in _backend.compiled(model, measure)(x, y, sample_weight).items():
+        result.setdefault(layer, {})[state] = gradient
     return result
 
 
@@ -84,26 +84,25 @@ def state_gradient_norms(model, x, y, *, layers=None):
     """
     gradients = _state_gradient_function(model, x, y, layers)
 
-    @_backend.compiled
-    def norms(x, y):
+    def norms(values, x, y):
         return {
             layer if state == "h" else f"{layer}/{state}": ops.mean(_backend.norm(g, axis=-1), axis=0)
-            for (layer, state), g in gradients(x, y).items()
+            for (layer, state), g in gradients(values, x, y).items()
         }
 
-    return lambda: {name: np.asarray(values) for name, values in norms(x, y).items()}
+    measure = _backend.compiled(model, norms)
+    return lambda: measure(x, y)
 
 
 def _state_gradient_function(model, x, y, layers, training=False):
-    """Check everything that can be wrong, then return `measure(x, y, sample_weight)` -> {(layer, state): tensor}."""
+    """Check everything that can be wrong, then return `measure(values, x, y, sample_weight)` -> {(layer, state): tensor}."""
     layers = _model.recurrent_layers(model, layers)
     _require_loss(model)
     _model.require_batch(model, x, y)
 
-    def measure(x, y, sample_weight=None):
+    def measure(values, x, y, sample_weight=None):
         def loss(watch):
-            # A stateless scope catches every assignment (metrics, RNN states, dropout seeds) and drops it.
-            with _perturbed(layers, watch), keras.StatelessScope():
+            with _perturbed(layers, watch), _backend.scratch(values):
                 return model.compute_loss(x, y, model(x, training=training), sample_weight)
 
         gradients = _backend.tap_gradients(loss)
@@ -375,9 +374,10 @@ def _joint_jacobians(model, x, name):
     before = np.empty((batch, time, sum(sizes)), sequences.dtype)
     for t in range(time):
         before[:, t] = np.concatenate(states, axis=-1)
-        _, new = _call_cell(recurrent.cell, sequences[:, t], [ops.convert_to_tensor(s) for s in states], False)
+        tensors = [ops.convert_to_tensor(array) for array in (sequences[:, t], *states)]
+        _, new = _call_cell(recurrent.cell, tensors[0], tensors[1:], False)
         keep = mask[:, t, None]
-        states = [np.where(keep, np.asarray(after), old) for after, old in zip(new, states, strict=True)]
+        states = [np.where(keep, ops.convert_to_numpy(n), s) for n, s in zip(new, states, strict=True)]
     jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
     jacobians[~mask] = np.eye(sum(sizes))
     return recurrent, jacobians[:, ::-1] if recurrent.go_backwards else jacobians
@@ -392,7 +392,7 @@ def _cell_jacobians(cell, sequences, before, sizes):
     for start in range(0, batch * time, rows_at_once):
         part = slice(start, start + rows_at_once)
         # One copy of each step per unit, each asking for the gradient of its own unit.
-        tiled_inputs = np.repeat(inputs[part], total, axis=0)
+        tiled_inputs = ops.convert_to_tensor(np.repeat(inputs[part], total, axis=0))
         tiled_states = np.repeat(states[part], total, axis=0)
         one_unit_each = np.tile(np.eye(total), (len(inputs[part]), 1))
 
@@ -400,31 +400,34 @@ def _cell_jacobians(cell, sequences, before, sizes):
             _, new = _call_cell(cell, tiled_inputs, _split(flat, sizes), False)
             return ops.concatenate(new, axis=-1)
 
-        blocks.append(np.asarray(_backend.vector_jacobian(step, tiled_states, one_unit_each)))
+        blocks.append(ops.convert_to_numpy(_backend.vector_jacobian(step, tiled_states, one_unit_each)))
     return np.concatenate(blocks).reshape(batch, time, total, total).astype("float64")
 
 
 def _seen_by(model, layer, x):
     """Run the model in inference; return what reaches the layer's loop: sequences, initial states, mask (NumPy)."""
-    seen = {}
 
-    def make(key, layer):
-        def inner_loop(sequences, initial_state, mask, training):
-            present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
-            states = keras.tree.flatten(initial_state)
-            seen[key] = (np.asarray(sequences), [np.asarray(state) for state in states], np.asarray(present))
-            return type(layer).inner_loop(layer, sequences, initial_state, mask, training=training)
+    def collect(values, x):
+        seen = {}
 
-        return inner_loop
+        def make(key, layer):
+            def inner_loop(sequences, initial_state, mask, training):
+                present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
+                seen[key] = (sequences, keras.tree.flatten(initial_state), present)
+                return type(layer).inner_loop(layer, sequences, initial_state, mask, training=training)
 
-    with _inner_loops({layer.name: layer}, make), keras.StatelessScope():
-        model(x, training=False)
-    if layer.name not in seen:
-        raise ValueError(
-            "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
-            f"Received: layer {layer.name!r}, which the forward pass did not run."
-        )
-    return seen[layer.name]
+            return inner_loop
+
+        with _inner_loops({layer.name: layer}, make), _backend.scratch(values):
+            model(x, training=False)
+        if not seen:
+            raise ValueError(
+                "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
+                f"Received: layer {layer.name!r}, which the forward pass did not run."
+            )
+        return seen[layer.name]
+
+    return _backend.compiled(model, collect)(x)
 
 
 def _state_slice(layer, state):

@@ -23,19 +23,18 @@ RECURRENT = {
 
 
 @pytest.fixture(autouse=True)
-def _float64():
-    """Finite differences need the digits."""
+def _prepared(digits):
     keras.utils.set_random_seed(1)
-    keras.config.set_dtype_policy("float64")
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
+
+
+def numpy(value):
+    return keras.ops.convert_to_numpy(value)
 
 
 def batch(seed=0, time=TIME):
     draw = np.random.default_rng(seed)
-    return draw.normal(size=(BATCH, time, FEATURES)), draw.normal(size=(BATCH, 1))
+    floats = keras.config.floatx()
+    return draw.normal(size=(BATCH, time, FEATURES)).astype(floats), draw.normal(size=(BATCH, 1)).astype(floats)
 
 
 def compiled(*layers, time=TIME, loss="mse"):
@@ -59,8 +58,8 @@ class NudgedCell(keras.layers.Layer):
 
     def call(self, inputs, states):
         *states, clock = states
-        here = keras.ops.cast(clock == self.step, "float64") * self.nudge
-        unit = keras.ops.one_hot(self.unit, UNITS, dtype="float64")
+        here = keras.ops.cast(clock == self.step, inputs.dtype) * self.nudge
+        unit = keras.ops.one_hot(self.unit, UNITS, dtype=inputs.dtype)
         if isinstance(self.cell, keras.layers.LSTMCell) and self.state == 1:
             # h = o tanh(c), written out, so that the nudge of c is felt in h
             gates = keras.ops.matmul(inputs, self.cell.kernel) + keras.ops.matmul(states[0], self.cell.recurrent_kernel)
@@ -88,30 +87,30 @@ def nudged_loss(model, x, y, position, nudge):
     hidden = nudged(x)
     for layer in model.layers[1:]:
         hidden = layer(hidden)
-    return float(np.mean((np.asarray(hidden) - y.reshape(hidden.shape[0], *[1] * (len(hidden.shape) - 1))) ** 2))
+    return float(np.mean((numpy(hidden) - y.reshape(hidden.shape[0], *[1] * (len(hidden.shape) - 1))) ** 2))
 
 
 @pytest.mark.parametrize("name", [name for name in RECURRENT if name != "stacked cells"])
 @pytest.mark.parametrize("sequences", [False, True])
-def test_state_gradients_are_the_central_differences(name, sequences):
+def test_state_gradients_are_the_central_differences(name, sequences, digits):
     model = compiled(RECURRENT[name](return_sequences=sequences), keras.layers.Dense(1))
     x, y = batch()
     target = np.broadcast_to(y[:, None], (BATCH, TIME, 1)) if sequences else y
     measured = probes.state_gradients(model, x, target)["rnn"]
-    epsilon = 1e-5
     for place, (state, gradients) in enumerate(measured.items()):
         assert gradients.shape == (BATCH, TIME, UNITS), state
         for step in range(TIME):
             for unit in (0, 3):
-                up = nudged_loss(model, x, y, (step, place, unit), epsilon)
-                down = nudged_loss(model, x, y, (step, place, unit), -epsilon)
+                up = nudged_loss(model, x, y, (step, place, unit), digits.step)
+                down = nudged_loss(model, x, y, (step, place, unit), -digits.step)
                 # The same nudge goes to every example, so that the difference is the sum over the batch.
-                np.testing.assert_allclose((up - down) / (2 * epsilon), gradients[:, step, unit].sum(), atol=1e-9)
+                difference = (up - down) / (2 * digits.step)
+                np.testing.assert_allclose(difference, gradients[:, step, unit].sum(), atol=digits.atol)
 
 
 def unrolled_gradients(model, x, y):
     """Backpropagation through time in NumPy, for h_t = tanh(x_t U + h_{t-1} W + b) and a mean squared error."""
-    U, W, b, V, d = (np.asarray(variable) for variable in model.trainable_variables)
+    U, W, b, V, d = (numpy(variable) for variable in model.trainable_variables)
     h, states = np.zeros((len(x), UNITS)), []
     for t in range(x.shape[1]):
         h = np.tanh(x[:, t] @ U + h @ W + b)
@@ -124,11 +123,11 @@ def unrolled_gradients(model, x, y):
     return np.stack(gradients[::-1], axis=1)
 
 
-def test_state_gradients_are_those_of_a_numpy_unrolling():
+def test_state_gradients_are_those_of_a_numpy_unrolling(digits):
     model = compiled(RECURRENT["SimpleRNN"](), keras.layers.Dense(1), time=None)
     x, y = batch(time=40)
     measured = probes.state_gradients(model, x, y)["rnn"]["h"]
-    np.testing.assert_allclose(measured, unrolled_gradients(model, x, y), rtol=1e-10)
+    np.testing.assert_allclose(measured, unrolled_gradients(model, x, y), rtol=digits.rtol, atol=1e-12)
 
 
 def test_last_output_alone_still_gives_a_gradient_at_every_step():
@@ -164,28 +163,29 @@ def test_stacked_bidirectional_and_nested_layers_each_have_their_own_key():
             assert np.abs(array).max() > 0
 
 
-def test_gradient_of_a_lower_layer_comes_through_all_layers_above():
+def test_gradient_of_a_lower_layer_comes_through_all_layers_above(digits):
     """In a stack, nudging the state of the lower layer is nudging what the upper one reads: finite differences."""
     lower, upper = RECURRENT["SimpleRNN"](return_sequences=True), keras.layers.LSTM(UNITS, name="top")
     model = compiled(lower, upper, keras.layers.Dense(1))
     x, y = batch()
     gradients = probes.state_gradients(model, x, y, layers="rnn")["rnn"]["h"]
     for step in (0, TIME - 1):
-        up, down = (nudged_loss(model, x, y, (step, 0, 1), nudge) for nudge in (1e-5, -1e-5))
-        np.testing.assert_allclose((up - down) / 2e-5, gradients[:, step, 1].sum(), atol=1e-9)
+        up, down = (nudged_loss(model, x, y, (step, 0, 1), nudge) for nudge in (digits.step, -digits.step))
+        difference = (up - down) / (2 * digits.step)
+        np.testing.assert_allclose(difference, gradients[:, step, 1].sum(), atol=digits.atol)
 
 
-def test_backward_half_of_a_bidirectional_layer_is_indexed_by_input_step():
+def test_backward_half_of_a_bidirectional_layer_is_indexed_by_input_step(digits):
     """Its last state is the one after reading x[:, 0]; that one alone meets the loss directly."""
     model = compiled(keras.layers.Bidirectional(keras.layers.SimpleRNN(UNITS), name="both"), keras.layers.Dense(1))
     x, y = batch()
     backward = probes.state_gradients(model, x, y)["both/backward_simple_rnn"]["h"]
-    V = np.asarray(model.layers[-1].kernel)
+    V = numpy(model.layers[-1].kernel)
     direct = (2 * (model.predict(x, verbose=0) - y) / y.size) @ V[UNITS:].T
-    np.testing.assert_allclose(backward[:, 0], direct, rtol=1e-10)
+    np.testing.assert_allclose(backward[:, 0], direct, rtol=digits.rtol)
 
 
-def test_masked_steps_hold_zero_and_the_others_what_the_short_sequence_has():
+def test_masked_steps_hold_zero_and_the_others_what_the_short_sequence_has(digits):
     layers = keras.layers.Masking(), keras.layers.LSTM(UNITS, name="rnn"), keras.layers.Dense(1)
     model = compiled(*layers)
     x, y = batch()
@@ -196,11 +196,11 @@ def test_masked_steps_hold_zero_and_the_others_what_the_short_sequence_has():
     short = probes.state_gradients(short_model, x[:, :4], y)["rnn"]
     for state in ("h", "c"):
         assert (padded[state][:, 4:] == 0).all()
-        np.testing.assert_allclose(padded[state][:, :4], short[state], rtol=1e-12)
+        np.testing.assert_allclose(padded[state][:, :4], short[state], rtol=digits.rtol)
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_joint_jacobians_are_central_differences_of_the_cell(name):
+def test_joint_jacobians_are_central_differences_of_the_cell(name, digits):
     model = compiled(RECURRENT[name](), keras.layers.Dense(1))
     layer, (x, _) = model.get_layer("rnn"), batch()
     jacobians = probes.state_jacobians(model, x, state="all")
@@ -211,25 +211,25 @@ def test_joint_jacobians_are_central_differences_of_the_cell(name):
         states = np.split(joint, np.cumsum(sizes)[:-1], axis=-1)
         if isinstance(layer.cell, keras.layers.StackedRNNCells):
             states = [states[:2], states[2:]]
-        return np.concatenate([np.asarray(s) for s in keras.tree.flatten(layer.cell(inputs, states)[1])], axis=-1)
+        return np.concatenate([numpy(s) for s in keras.tree.flatten(layer.cell(inputs, states)[1])], axis=-1)
 
     order = range(TIME)[::-1] if layer.go_backwards else range(TIME)
-    joint = np.zeros((BATCH, sizes.sum()))
+    joint = np.zeros((BATCH, sizes.sum()), x.dtype)
     for t in order:
         for unit in range(sizes.sum()):
-            nudge = 1e-6 * np.eye(sizes.sum())[unit]
-            difference = (cell(x[:, t], joint + nudge) - cell(x[:, t], joint - nudge)) / 2e-6
-            np.testing.assert_allclose(jacobians[:, t, :, unit], difference, atol=1e-8)
+            nudge = (digits.step * np.eye(sizes.sum())[unit]).astype(x.dtype)
+            difference = (cell(x[:, t], joint + nudge) - cell(x[:, t], joint - nudge)) / (2 * digits.step)
+            np.testing.assert_allclose(jacobians[:, t, :, unit], difference, atol=digits.atol)
         joint = cell(x[:, t], joint)
 
 
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU"])
-def test_jacobians_chain_into_the_state_gradients(name):
+def test_jacobians_chain_into_the_state_gradients(name, digits):
     model = compiled(RECURRENT[name](), keras.layers.Dense(1))
     x, y = batch()
     jacobians, gradients = probes.state_jacobians(model, x), probes.state_gradients(model, x, y)["rnn"]["h"]
     chained = np.einsum("btij,bti->btj", jacobians[:, 1:], gradients[:, 1:])
-    np.testing.assert_allclose(chained, gradients[:, :-1], rtol=1e-8)
+    np.testing.assert_allclose(chained, gradients[:, :-1], rtol=100 * digits.rtol)
 
 
 def test_singular_values_are_those_of_the_plain_product():
@@ -292,7 +292,7 @@ def test_masked_steps_are_the_identity_jacobian():
 
 def snapshot(model):
     everything = model.variables + model.metrics_variables + model.optimizer.variables
-    return [variable.numpy() for variable in everything]
+    return [numpy(variable) for variable in everything]
 
 
 def test_probes_leave_the_model_as_it_was():
@@ -322,12 +322,12 @@ def test_a_failing_loss_leaves_the_layer_as_it_was():
     assert "inner_loop" not in vars(model.get_layer("rnn"))
 
 
-def test_sample_weights_scale_the_gradient_of_their_example():
+def test_sample_weights_scale_the_gradient_of_their_example(digits):
     model = compiled(RECURRENT["GRU"](), keras.layers.Dense(1))
     x, y = batch()
     plain = probes.state_gradients(model, x, y)["rnn"]["h"]
     weighted = probes.state_gradients(model, x, y, sample_weight=np.array([1.0, 3.0, 0.0]))["rnn"]["h"]
-    np.testing.assert_allclose(weighted, plain * np.array([1.0, 3.0, 0.0])[:, None, None], rtol=1e-12)
+    np.testing.assert_allclose(weighted, plain * np.array([1.0, 3.0, 0.0])[:, None, None], rtol=digits.rtol)
 
 
 class TestErrors:

@@ -1,0 +1,103 @@
+"""The only place that knows which Keras backend runs: gradients, compiled functions, a look into the training step.
+
+Each backend has a module of its own with the same functions:
+
+- `compiled(model, function)`: a function of arrays made fast, which sees the model's weights of the moment;
+- `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
+- `dense(gradient)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
+- `StepLog`: rows of numbers that a compiled training step writes and Python reads later;
+- `training_step(model, logs)`, `watched(optimizer, watcher)`: Keras's own training step, with an eye on its optimizer.
+"""
+
+import os
+
+from rnnkit._backend._quiet import quiet_stderr
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def _require_known(name):
+    if name not in _BACKENDS:
+        raise ImportError(
+            f"rnnkit measures gradients on Keras's backends {', '.join(_BACKENDS)}. "
+            f"Received: KERAS_BACKEND={name!r}. "
+            "Set KERAS_BACKEND=tensorflow before Keras is imported, and restart the kernel."
+        )
+
+
+# Asked before, since Keras fails on a backend that is not installed; and after, since a file can set it too.
+_require_known(os.environ.get("KERAS_BACKEND", "tensorflow"))
+with quiet_stderr():
+    import keras
+
+    _require_known(keras.backend.backend())
+    if keras.backend.backend() == "tensorflow":
+        from rnnkit._backend.tensorflow import (
+            StepLog,
+            compiled,
+            dense,
+            sum_over_replicas,
+            tap_gradients,
+            training_step,
+            vector_jacobian,
+            watched,
+        )
+    elif keras.backend.backend() == "jax":
+        from rnnkit._backend.jax import (
+            StepLog,
+            compiled,
+            dense,
+            sum_over_replicas,
+            tap_gradients,
+            training_step,
+            vector_jacobian,
+            watched,
+        )
+    else:
+        from rnnkit._backend.torch import (
+            StepLog,
+            compiled,
+            dense,
+            sum_over_replicas,
+            tap_gradients,
+            training_step,
+            vector_jacobian,
+            watched,
+        )
+
+__all__ = [
+    "StepLog",
+    "compiled",
+    "dense",
+    "keras",
+    "norm",
+    "quiet_stderr",
+    "scratch",
+    "sum_over_replicas",
+    "tap_gradients",
+    "training_step",
+    "vector_jacobian",
+    "watched",
+]
+
+ops = keras.ops
+
+
+def scratch(values=()):
+    """Return a scope for one forward pass: variables have the given values, and what is assigned to them is dropped.
+
+    Args:
+        values: list of (variable, tensor); other variables have their own value.
+    """
+    # Losses that layers add (activity regularizers) count; variables made on the way are started outside the graph.
+    return keras.StatelessScope(state_mapping=list(values), collect_losses=True, initialize_variables=False)
+
+
+def norm(tensor, axis=None):
+    """Return the Euclidean norm in float32 or better, exact too where squares alone would underflow or overflow."""
+    if keras.backend.standardize_dtype(tensor.dtype) != "float64":
+        tensor = ops.cast(tensor, "float32")
+    largest = ops.max(ops.abs(tensor), axis=axis, keepdims=True)
+    scale = ops.where(ops.logical_and(ops.isfinite(largest), largest > 0), largest, ops.ones_like(largest))
+    total = ops.sqrt(ops.sum(ops.square(tensor / scale), axis=axis, keepdims=True)) * scale
+    return ops.squeeze(total, axis=axis)

@@ -1,0 +1,45 @@
+"""The training step where an optimizer assigns to its variables itself: TensorFlow and torch."""
+
+from contextlib import contextmanager
+
+from rnnkit._backend._attribute import shadowed
+
+
+def training_step(model, logs):
+    """Return a fresh copy of the model's own training step, which may write into `logs`."""
+    before = model.train_function
+    model.make_train_function(force=True)
+    step, model.train_function = model.train_function, before
+    return step
+
+
+@contextmanager
+def watched(optimizer, watcher):
+    """While the block runs, let `watcher` see what the optimizer is handed.
+
+    Args:
+        optimizer: the model's optimizer. With loss scaling it gets scaled gradients, and hands them on unscaled to its
+            inner optimizer, or skips the step.
+        watcher: `begin_step()` is called at each step, `before(gradients, variables)` where the unscaled gradients
+            reach the optimizer that clips them, and `after(seen, variables)` with what `before` returned, once the
+            weights have changed.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    apply_outer, apply_inner = optimizer.apply, inner.apply
+
+    def apply(gradients, trainable_variables=None):
+        watcher.begin_step()
+        return (apply_watched if optimizer is inner else apply_outer)(gradients, trainable_variables)
+
+    def apply_watched(gradients, trainable_variables=None):
+        gradients = list(gradients)
+        scale = inner.loss_scale_factor or 1.0
+        unscaled = [None if gradient is None else gradient / scale for gradient in gradients]
+        variables = list(trainable_variables or inner._trainable_variables)
+        seen = watcher.before(unscaled, variables)
+        result = apply_inner(gradients, trainable_variables)
+        watcher.after(seen, variables)
+        return result
+
+    with shadowed(inner, "apply", apply_watched), shadowed(optimizer, "apply", apply):
+        yield

@@ -1,0 +1,188 @@
+"""What rnnkit needs of JAX, whose functions may not assign to anything: state goes in and comes out."""
+
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from rnnkit._backend._attribute import shadowed
+
+
+def compiled(model, function):
+    """As for TensorFlow: `function(values, *arrays)` compiled; `values` carries the weights into the graph."""
+    shape_of_result = None
+
+    @jax.jit
+    def graph(values, *arrays):
+        nonlocal shape_of_result
+        result = function(list(zip(model.variables, values, strict=True)), *arrays)
+        shape_of_result = keras.tree.map_structure(lambda _: None, result)
+        return keras.tree.flatten(result)  # as a dict, JAX would sort it
+
+    def run(*arrays):
+        flat = [np.asarray(array) for array in graph([variable.value for variable in model.variables], *arrays)]
+        with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
+            pass
+        return keras.tree.pack_sequence_as(shape_of_result, flat)
+
+    return run
+
+
+def tap_gradients(function):
+    """As for TensorFlow: gradients of a scalar by zeros that the function asks for. It is traced twice."""
+    asked = {}
+
+    def ask(key, shape, dtype):
+        asked[key] = jax.ShapeDtypeStruct(shape, dtype)
+        return jnp.zeros(shape, dtype)
+
+    jax.eval_shape(lambda: function(ask))  # the first pass only says which zeros are wanted
+    zeros = {key: jnp.zeros(tap.shape, tap.dtype) for key, tap in asked.items()}
+    return jax.grad(lambda taps: function(lambda key, shape, dtype: taps[key]))(zeros)
+
+
+def vector_jacobian(function, inputs, cotangents):
+    """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
+
+    @jax.jit
+    def product(inputs, cotangents):
+        outputs, backwards = jax.vjp(function, inputs)
+        return backwards(cotangents.astype(outputs.dtype))[0]
+
+    return product(jnp.asarray(inputs), jnp.asarray(cotangents))
+
+
+def dense(gradient):
+    """Return a gradient as one dense tensor; on JAX it is one."""
+    return gradient
+
+
+def sum_over_replicas(tensors):
+    """Return the tensors: under `keras.distribution` JAX sees each as one, however it is spread over devices."""
+    return tensors
+
+
+def training_step(model, logs):
+    """Return a fresh copy of the model's own training step, which hands the `logs` through as one more state."""
+    plain = model.train_step
+
+    def step(state, rows, data):
+        for log, held in zip(logs, rows, strict=True):
+            log.held = held
+        metrics, state = plain(state, data)
+        return metrics, state, [log.held for log in logs]
+
+    compile_it = model.jit_compile and not model.run_eagerly
+    graph = None if compile_it else step
+
+    def train_step(state, data):
+        nonlocal graph
+        *state, rows = state
+        if graph is None:
+            shardings = None
+            if keras.distribution.distribution() is not None:  # Keras keeps each variable where it lay
+                shardings = (None, jax.tree.map(lambda array: array.sharding, tuple(state)), None)
+            graph = jax.jit(step, donate_argnums=0, out_shardings=shardings)  # as Keras does
+        metrics, state, rows = graph(tuple(state), rows, data)
+        return metrics, (*state, rows)
+
+    with _uncompiled(model), shadowed(model, "train_step", train_step):
+        before = model.train_function
+        model.make_train_function(force=True)
+        whole, model.train_function = model.train_function, before
+
+    def run(state, iterator):
+        held = [log.held for log in logs]
+        try:
+            metrics, (*state, held) = whole((*state, held), iterator)
+        finally:  # tracers, if the step did not come to its end
+            for log, rows in zip(logs, held, strict=True):
+                log.held = rows
+        return metrics, tuple(state)
+
+    return run
+
+
+@contextmanager
+def _uncompiled(model):
+    """Let Keras leave the compiling to us: what it would compile has another state than ours."""
+    jit_compile, model.jit_compile = model.jit_compile, False
+    try:
+        yield
+    finally:
+        model.jit_compile = jit_compile
+
+
+@contextmanager
+def watched(optimizer, watcher):
+    """As for TensorFlow: while the block runs, let `watcher` see what the optimizer is handed."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    plain = optimizer.stateless_apply
+
+    def stateless_apply(optimizer_variables, grads, trainable_variables):
+        watcher.begin_step()
+        variables = inner._trainable_variables
+        with _values(optimizer, optimizer_variables, trainable_variables):
+            applied, unscaled = True, grads
+            if optimizer is not inner:
+                # Keras unscales inside a branch of the graph, out of which no number can be carried.
+                applied, scale = optimizer.check_finite(grads), optimizer.dynamic_scale
+                unscaled = [None if gradient is None else gradient / scale for gradient in grads]
+            elif inner.loss_scale_factor:
+                unscaled = [None if gradient is None else gradient / inner.loss_scale_factor for gradient in grads]
+            seen = watcher.before(unscaled, variables)
+        trainable_variables, optimizer_variables = plain(optimizer_variables, grads, trainable_variables)
+        with _values(optimizer, optimizer_variables, trainable_variables):
+            watcher.after(seen, variables, applied)
+        return trainable_variables, optimizer_variables
+
+    with shadowed(optimizer, "stateless_apply", stateless_apply):
+        yield
+
+
+def _values(optimizer, optimizer_variables, trainable_variables):
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    mapping = [*zip(optimizer.variables, optimizer_variables, strict=True)]
+    mapping += zip(inner._trainable_variables, trainable_variables, strict=True)
+    return keras.StatelessScope(state_mapping=mapping)
+
+
+class StepLog:
+    """A ring of float32 rows on the device; `held` is replaced, never assigned to, so that a graph can hand it on."""
+
+    def __init__(self, rows, columns):
+        """Make a ring of `rows` rows of `columns` numbers each."""
+        self.rows = rows
+        self.held = {
+            "ring": jnp.full((rows, columns), jnp.nan, "float32"),
+            "step_of_row": jnp.zeros((rows,), "int32"),
+            "step": jnp.zeros((), "int32"),  # training steps begun
+            "written": jnp.zeros((), "int32"),
+        }
+        self._read = 0
+
+    def begin_step(self):
+        """Count one training step (also one that loss scaling will skip)."""
+        self.held = {**self.held, "step": self.held["step"] + 1}
+
+    def write(self, row, applied=True):
+        """Append one row, a tensor (columns,), if `applied` holds: else the next one will overwrite it."""
+        held = self.held
+        place = held["written"] % self.rows
+        self.held = {
+            **held,
+            "ring": held["ring"].at[place].set(row),
+            "step_of_row": held["step_of_row"].at[place].set(held["step"] - 1),
+            "written": held["written"] + jnp.asarray(applied, "int32"),
+        }
+
+    def drain(self):
+        """Return what was written since the last call: steps (n,) and rows (n, columns), as NumPy arrays."""
+        written = int(self.held["written"])
+        if written - self._read > self.rows:
+            raise RuntimeError(f"the step log holds {self.rows} rows; {written - self._read} were written unread.")
+        places = [row % self.rows for row in range(self._read, written)]
+        self._read = written
+        return np.asarray(self.held["step_of_row"])[places].astype("int64"), np.asarray(self.held["ring"])[places]

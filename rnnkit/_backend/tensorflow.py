@@ -1,0 +1,150 @@
+"""What rnnkit needs of TensorFlow."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from rnnkit._backend._eager import training_step, watched
+
+__all__ = [
+    "StepLog",
+    "compiled",
+    "dense",
+    "sum_over_replicas",
+    "tap_gradients",
+    "training_step",
+    "vector_jacobian",
+    "watched",
+]
+
+# First device use and first XLA compilation each log once; let them do so while stderr is held back.
+tf.function(lambda: tf.zeros(()) + 1.0, jit_compile=True)()
+
+
+def compiled(model, function):
+    """Turn `function(values, *arrays)` into a graph that is traced once per signature of its arguments.
+
+    Args:
+        model: the Keras model that the function runs.
+        function: gets what `scratch` needs to give the model its weights of the moment, then the arguments.
+
+    Returns:
+        A function of arrays that returns what `function` does, as NumPy arrays.
+    """
+    # A graph reads variables when it runs: no values need to be handed in. TensorFlow warns when the same *code* is
+    # traced often; measuring many models is just that, and a partial has no code. Autograph would rewrite the code
+    # and, with it, the errors raised there.
+    graph = tf.function(functools.partial(function, ()), reduce_retracing=True, autograph=False)
+
+    def run(*arrays):
+        result = keras.tree.map_structure(lambda tensor: tensor.numpy(), graph(*arrays))
+        _start_new_variables()
+        return result
+
+    return run
+
+
+def _start_new_variables():
+    with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
+        pass
+
+
+def tap_gradients(function):
+    """Differentiate a scalar with respect to zeros that the function asks for on its way.
+
+    Args:
+        function: called as `function(watch)`; returns a scalar tensor. `watch(key, shape, dtype)` gives it a
+            tensor of zeros, to be added wherever the derivative is wanted. It may be called more than once.
+
+    Returns:
+        dict from key to the gradient, a tensor of that shape; zeros where the scalar does not depend on it.
+    """
+    taps = {}
+    with tf.GradientTape() as tape:
+
+        def watch(key, shape, dtype):
+            taps[key] = tf.zeros(shape, dtype)
+            tape.watch(taps[key])
+            return taps[key]
+
+        value = function(watch)
+    return tape.gradient(value, taps, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def vector_jacobian(function, inputs, cotangents):
+    """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
+    inputs = tf.convert_to_tensor(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = function(inputs)
+    return tape.gradient(outputs, inputs, output_gradients=tf.convert_to_tensor(cotangents, outputs.dtype))
+
+
+def dense(gradient):
+    """Return a gradient as one dense tensor.
+
+    An Embedding's gradient comes as rows with repeated indices; only their sum has the right norm.
+    """
+    return tf.convert_to_tensor(gradient)
+
+
+def sum_over_replicas(tensors):
+    """Add up what the replicas of a `tf.distribute` strategy hold of each tensor, as the optimizer does."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.strategy.num_replicas_in_sync == 1 or not tensors:
+        return tensors
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def _once(update, *tensors):
+    """Run an update of the log for one of the replicas, which all hold the same numbers."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.strategy.num_replicas_in_sync == 1:
+        update(*tensors)
+    else:
+        context.merge_call(
+            lambda strategy, *values: update(*(strategy.experimental_local_results(value)[0] for value in values)),
+            args=tensors,
+        )
+
+
+class StepLog:
+    """A ring of float32 rows on the device, which a compiled training step can write into.
+
+    The rows live in plain backend variables that nobody tracks, so they are in no checkpoint.
+    """
+
+    def __init__(self, rows, columns):
+        """Make a ring of `rows` rows of `columns` numbers each."""
+        self.rows = rows
+        with tf.init_scope():  # it may be made while a training step is being traced
+            self._ring = tf.Variable(tf.fill((rows, columns), float("nan")), trainable=False)
+            self._step = tf.Variable(0, dtype=tf.int64, trainable=False)  # training steps begun
+            self._step_of_row = tf.Variable(tf.zeros((rows,), tf.int64), trainable=False)
+            self._written = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._read = 0
+
+    def begin_step(self):
+        """Count one training step (also one that loss scaling will skip)."""
+        _once(lambda: self._step.assign_add(1))
+
+    def write(self, row):
+        """Append one row: a tensor (columns,)."""
+
+        def update(row):
+            place = self._written % self.rows
+            self._ring.scatter_nd_update([[place]], [row])
+            self._step_of_row.scatter_nd_update([[place]], [self._step - 1])
+            self._written.assign_add(1)
+
+        _once(update, row)
+
+    def drain(self):
+        """Return what was written since the last call: steps (n,) and rows (n, columns), as NumPy arrays."""
+        written = int(self._written.numpy())
+        if written - self._read > self.rows:
+            raise RuntimeError(f"the step log holds {self.rows} rows; {written - self._read} were written unread.")
+        places = [row % self.rows for row in range(self._read, written)]
+        self._read = written
+        return self._step_of_row.numpy()[places], self._ring.numpy()[places]

@@ -1,0 +1,98 @@
+"""What rnnkit needs of torch, which runs each operation at once."""
+
+import keras
+import torch
+
+from rnnkit._backend._eager import training_step, watched
+
+__all__ = [
+    "StepLog",
+    "compiled",
+    "dense",
+    "sum_over_replicas",
+    "tap_gradients",
+    "training_step",
+    "vector_jacobian",
+    "watched",
+]
+
+ops = keras.ops
+
+
+def compiled(model, function):
+    """As for TensorFlow, but nothing is compiled: torch.compile takes longer than most measurements."""
+
+    def run(*arrays):
+        arrays = keras.tree.map_structure(lambda array: None if array is None else ops.convert_to_tensor(array), arrays)
+        result = keras.tree.map_structure(ops.convert_to_numpy, function((), *arrays))
+        with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
+            pass
+        return result
+
+    return run
+
+
+def tap_gradients(function):
+    """As for TensorFlow: gradients of a scalar by zeros that the function asks for."""
+    taps = {}
+
+    def watch(key, shape, dtype):
+        taps[key] = ops.zeros(shape, dtype).requires_grad_()
+        return taps[key]
+
+    with torch.enable_grad():
+        value = function(watch)
+    if not value.requires_grad:  # the scalar depends on none of them, nor on any weight
+        return {key: torch.zeros_like(tap) for key, tap in taps.items()}
+    gradients = torch.autograd.grad(value, list(taps.values()), allow_unused=True)
+    return {
+        key: torch.zeros_like(tap) if gradient is None else gradient
+        for (key, tap), gradient in zip(taps.items(), gradients, strict=True)
+    }
+
+
+def vector_jacobian(function, inputs, cotangents):
+    """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
+    inputs = ops.convert_to_tensor(inputs).detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = function(inputs)
+    return torch.autograd.grad(outputs, inputs, ops.convert_to_tensor(cotangents, outputs.dtype))[0]
+
+
+def dense(gradient):
+    """Return a gradient as one dense tensor, outside of any graph."""
+    return gradient.detach()
+
+
+def sum_over_replicas(tensors):
+    """Return the tensors: Keras trains torch models on one device."""
+    return tensors
+
+
+class StepLog:
+    """Rows of float32 numbers that stay on the device until they are read."""
+
+    def __init__(self, rows, columns):
+        """Take rows of `columns` numbers each; `rows` says after how many to read them."""
+        self.rows = rows
+        self._columns = columns
+        self._step = 0  # training steps begun
+        self._steps, self._rows = [], []
+
+    @torch.compiler.disable
+    def begin_step(self):
+        """Count one training step (also one that loss scaling will skip)."""
+        self._step += 1
+
+    @torch.compiler.disable
+    def write(self, row):
+        """Append one row: a tensor (columns,)."""
+        self._rows.append(row.detach())
+        self._steps.append(self._step - 1)
+
+    def drain(self):
+        """Return what was written since the last call: steps (n,) and rows (n, columns), as NumPy arrays."""
+        steps = torch.tensor(self._steps, dtype=torch.int64).numpy()
+        rows = torch.stack(self._rows).cpu().numpy() if self._rows else torch.empty(0, self._columns).numpy()
+        self._steps, self._rows = [], []
+        return steps, rows
