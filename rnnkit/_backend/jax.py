@@ -12,22 +12,32 @@ from rnnkit._backend._attribute import shadowed
 
 def compiled(model, function):
     """As for TensorFlow: `function(values, *arrays)` compiled; `values` carries the weights into the graph."""
-    shape_of_result = None
+    order = None
 
     @jax.jit
     def graph(values, *arrays):
-        nonlocal shape_of_result
+        nonlocal order
         result = function(list(zip(model.variables, values, strict=True)), *arrays)
-        shape_of_result = keras.tree.map_structure(lambda _: None, result)
-        return keras.tree.flatten(result)  # as a dict, JAX would sort it
+        order = _keys(result)
+        return result
 
     def run(*arrays):
-        flat = [np.asarray(array) for array in graph([variable.value for variable in model.variables], *arrays)]
+        result = jax.tree.map(np.asarray, graph([variable.value for variable in model.variables], *arrays))
         with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
             pass
-        return keras.tree.pack_sequence_as(shape_of_result, flat)
+        return _in_order(result, order)
 
     return run
+
+
+def _keys(result):
+    """Return the keys of nested dicts, in their order."""
+    return {key: _keys(value) for key, value in result.items()} if isinstance(result, dict) else None
+
+
+def _in_order(result, keys):
+    """Put nested dicts, which JAX sorts, back into their order."""
+    return result if keys is None else {key: _in_order(result[key], keys[key]) for key in keys}
 
 
 def tap_gradients(function):
