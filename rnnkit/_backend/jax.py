@@ -50,7 +50,7 @@ def tap_gradients(function):
 
     jax.eval_shape(lambda: function(ask))  # the first pass only says which zeros are wanted
     zeros = {key: jnp.zeros(tap.shape, tap.dtype) for key, tap in asked.items()}
-    return jax.grad(lambda taps: function(lambda key, shape, dtype: taps[key]))(zeros)
+    return _in_order(jax.grad(lambda taps: function(lambda key, shape, dtype: taps[key]))(zeros), _keys(asked))
 
 
 def vector_jacobian(function, inputs, cotangents):
