@@ -7,6 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+# Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry.
+HISTOGRAM_EDGES = np.arange(-20.0, 5.0)
+
+# What can be recorded of each weight besides norms, and how many numbers that is.
+MEASURES = {"max": 1, "zero_fraction": 1, "update_ratio": 1, "histogram": len(HISTOGRAM_EDGES) + 1}
+
+
+# What a file says of its rows.
+_ABOUT = ("weights", "clipping", "accumulated", "replicas", "measures")
+
 
 class Recording:
     """The gradient norms of a training run, one row a step.
@@ -16,20 +26,53 @@ class Recording:
         clipping: how the optimizer clips: `(None, None)`, or one of `"clipnorm"`, `"global_clipnorm"`, `"clipvalue"`
             with its bound.
         accumulated: whether the optimizer accumulates gradients over several steps before it clips.
+        replicas: on how many devices copies of the model are trained (`tf.distribute`).
+        measures: what is recorded of each weight besides norms, a list of keys of `MEASURES`.
     """
 
-    def __init__(self, weights, clipping=(None, None), accumulated=False):
+    def __init__(self, weights, clipping=(None, None), accumulated=False, replicas=1, measures=()):
         self.weights = list(weights)
-        self.clipping = clipping
+        self.clipping = tuple(clipping)
         self.accumulated = accumulated
+        self.replicas = replicas
+        self.measures = list(measures)
+        self._parts = self._layout()
         self._steps = np.empty(0, "int64")
         self._rows = np.empty((0, self.columns), "float32")
         self._count = 0
 
     @property
+    def clipping_measured(self):
+        """Whether rows hold what clipping left: else it follows from the norms before."""
+        rule, _ = self.clipping
+        return rule == "clipvalue" or self.accumulated or (self.replicas > 1 and rule is not None)
+
+    def _layout(self):
+        """Return which columns of a row hold which part, `{part: slice}`."""
+        widths = {"norm": len(self.weights), "global_norm": 1}
+        if self.clipping_measured:
+            widths |= {"clipped_norm": len(self.weights), "clipped_global_norm": 1, "clip_chord": 1}
+        widths |= {measure: len(self.weights) * MEASURES[measure] for measure in self.measures}
+        ends = np.cumsum(list(widths.values())).tolist()
+        return {part: slice(end - width, end) for (part, width), end in zip(widths.items(), ends, strict=True)}
+
+    @property
     def columns(self):
-        """Numbers a row: each weight's norm, the global norm, and under clipvalue each weight's norm once clipped."""
-        return len(self.weights) + 1 + (len(self.weights) if self.clipping[0] == "clipvalue" else 0)
+        """How many numbers a row has."""
+        return max(columns.stop for columns in self._parts.values())
+
+    def in_order(self, parts):
+        """Return the numbers of a row, given as a dict of lists, in the order of the columns."""
+        return [number for part in self._parts for number in parts[part]]
+
+    def _column(self, part):
+        return self._rows[: self._count, self._parts[part]][:, 0]
+
+    def _by_weight(self, part, width=1):
+        """Return the columns of a part as a dict from weight to a view, (steps,) or (steps, width)."""
+        columns = self._rows[: self._count, self._parts[part]]
+        views = (columns[:, place * width : (place + 1) * width] for place in range(len(self.weights)))
+        return {name: view[:, 0] if width == 1 else view for name, view in zip(self.weights, views, strict=True)}
 
     def append(self, steps, rows):
         """Add rows (n, columns) seen at the given steps (n,)."""
@@ -52,24 +95,22 @@ class Recording:
     @property
     def history(self):
         """Norm of each weight's gradient before clipping, `{"layer/weight": array (steps,)}`."""
-        return {name: self._rows[: self._count, place] for place, name in enumerate(self.weights)}
+        return self._by_weight("norm")
 
     @property
     def global_norm(self):
         """Norm of all gradients together before clipping, array (steps,)."""
-        return self._rows[: self._count, len(self.weights)]
+        return self._column("global_norm")
 
     @property
     def clipped(self):
         """Norm of each weight's gradient after clipping, `{"layer/weight": array (steps,)}`.
 
-        Raises:
-            ValueError: under gradient accumulation, where the optimizer clips a mean that no single step shows.
+        Under gradient accumulation: of the mean gradient that the optimizer used; NaN at steps at which it used none.
         """
-        rule, bound = self._clipping_seen()
-        if rule == "clipvalue":
-            start = len(self.weights) + 1
-            return {name: self._rows[: self._count, start + place] for place, name in enumerate(self.weights)}
+        rule, bound = self.clipping
+        if self.clipping_measured:
+            return self._by_weight("clipped_norm")
         if rule == "clipnorm":
             return {name: np.minimum(norms, np.float32(bound)) for name, norms in self.history.items()}
         if rule == "global_clipnorm":
@@ -78,12 +119,10 @@ class Recording:
 
     @property
     def clipped_global_norm(self):
-        """Norm of all gradients together after clipping, array (steps,).
-
-        Raises:
-            ValueError: under gradient accumulation, as `clipped`.
-        """
-        rule, _ = self._clipping_seen()
+        """Norm of all gradients together after clipping, array (steps,)."""
+        rule, _ = self.clipping
+        if self.clipping_measured:
+            return self._column("clipped_global_norm")
         if rule is None:
             return self.global_norm
         if rule == "global_clipnorm":
@@ -98,20 +137,48 @@ class Recording:
         scale = bound / np.maximum(norms, bound)
         return np.where(np.isfinite(norms), scale, np.float32("nan"))
 
-    def _clipping_seen(self):
-        if self.accumulated and self.clipping[0] is not None:
-            raise ValueError(
-                "Under gradient accumulation the optimizer clips the mean of several gradients, which no recorded step "
-                f"shows. Received: {self.clipping[0]}={self.clipping[1]} with gradient_accumulation_steps. "
-                "Read `history` (each step before clipping), or train without accumulation."
+    @property
+    def clip_angle(self):
+        """Angle in degrees between all gradients together before clipping and after, array (steps,)."""
+        if self.clipping_measured:
+            chord = self._column("clip_chord").astype("float64")
+        elif self.clipping[0] == "clipnorm":
+            # Each weight's gradient keeps its direction, so that the norms say it all.
+            before, after = (
+                np.stack(list(norms.values()), axis=1).astype("float64") for norms in (self.history, self.clipped)
             )
-        return self.clipping
+            with np.errstate(invalid="ignore"):  # a gradient of zero has no direction: NaN
+                before /= np.sqrt(np.nansum(before**2, axis=1, keepdims=True))
+                after /= np.sqrt(np.nansum(after**2, axis=1, keepdims=True))
+            chord = np.sqrt(np.nansum((before - after) ** 2, axis=1))
+        else:
+            chord = np.zeros(self._count)
+        angle = np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1)))
+        return np.where(np.isfinite(self.global_norm), angle, np.nan)
+
+    @property
+    def measured(self):
+        """What was asked for besides norms, `{measure: {"layer/weight": array (steps,) or (steps, bins)}}`."""
+        return {measure: self._by_weight(measure, MEASURES[measure]) for measure in self.measures}
+
+    @property
+    def nonfinite(self):
+        """The first NaN or infinite gradient, `(step, "layer/weight")`, or None."""
+        (rows,) = np.nonzero(~np.isfinite(self.global_norm))
+        if not len(rows):
+            return None
+        row = rows[0]
+        found = [name for name, norms in self.history.items() if not np.isfinite(norms[row])]
+        # A weight that the training step leaves alone is NaN in every row: one that was a number before comes first.
+        found.sort(key=lambda name: row > 0 and not np.isfinite(self.history[name][row - 1]))
+        return int(self.steps[row]), found[0]
 
     def to_frame(self):
-        """Return a tidy pandas table with the columns step, layer, weight, norm and clipped_norm."""
+        """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
         import pandas as pd
 
         clipped = self.clipped
+        scalars = {measure: arrays for measure, arrays in self.measured.items() if MEASURES[measure] == 1}
         return pd.concat(
             [
                 pd.DataFrame(
@@ -121,6 +188,7 @@ class Recording:
                         "weight": name.rpartition("/")[2],
                         "norm": norms,
                         "clipped_norm": clipped[name],
+                        **{measure: arrays[name] for measure, arrays in scalars.items()},
                     }
                 )
                 for name, norms in self.history.items()
@@ -139,7 +207,7 @@ class Recording:
         """
         path = Path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-        about = {"weights": self.weights, "clipping": self.clipping, "accumulated": self.accumulated}
+        about = {name: getattr(self, name) for name in _ABOUT}
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -176,7 +244,7 @@ def load(path):
         # Opened here: np.load would leave a broken archive open.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             about, steps, rows = json.loads(str(file["about"])), file["steps"], file["rows"]
-        recording = Recording(about["weights"], tuple(about["clipping"]), about["accumulated"])
+        recording = Recording(**{name: about[name] for name in _ABOUT})
         if rows.shape != (len(steps), recording.columns):
             raise ValueError(f"{rows.shape} rows for {len(steps)} steps and {recording.columns} columns")
     except FileNotFoundError:

@@ -95,7 +95,7 @@ def state_gradient_norms(model, x, y, *, layers=None):
 
 
 def _state_gradient_function(model, x, y, layers, training=False):
-    """Check everything that can be wrong, then return `measure(values, x, y, sample_weight)` -> {(layer, state): tensor}."""
+    """Check all that can be wrong, then return `measure(values, x, y, sample_weight)` -> {(layer, state): tensor}."""
     layers = _model.recurrent_layers(model, layers)
     _require_loss(model)
     _model.require_batch(model, x, y)

@@ -1,12 +1,11 @@
 """Keras callbacks that measure gradients while `fit` runs, and leave the model as they found it."""
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from rnnkit import _backend, _model, probes
 from rnnkit._backend import keras
-from rnnkit._recording import Recording, load
+from rnnkit._recording import HISTOGRAM_EDGES, MEASURES, Recording, load
+from rnnkit._tap import Tap, clipping, clipping_optimizer
 
 __all__ = ["GradientRecorder", "StateGradientRecorder", "load"]
 
@@ -23,54 +22,84 @@ class GradientRecorder(keras.callbacks.Callback):
     A recorder may be used for one `fit` after another; each begins it anew, as `keras.callbacks.History` does. After
     an exception or an interrupt, what was recorded until then is there.
 
+    Args:
+        measures: what to record besides norms, any of `"max"` (largest absolute entry), `"zero_fraction"` (fraction of
+            entries that are exactly 0), `"update_ratio"` (norm of the weight's change in this step by the norm of the
+            weight) and `"histogram"` (fraction of entries whose log10 of the absolute value lies in each bin).
+        stop_on_nonfinite: stop training after the first step with a NaN or infinite gradient, and print its weight and
+            step. The log is then read after every step.
+
     Attributes:
-        history: dict from `"layer/weight"` to an array (steps,), the norm before clipping.
-        clipped: the same after clipping; equal to `history` when the optimizer does not clip.
+        history: dict from `"layer/weight"` to an array (steps,), the norm of the gradient of the step's batch.
+        clipped: the same after clipping; equal to `history` when the optimizer does not clip. Under gradient
+            accumulation: the norm of the mean gradient that the optimizer used, NaN at steps at which it used none.
         global_norm, clipped_global_norm: arrays (steps,), the norm of all gradients together.
+        clip_angle: array (steps,), the angle in degrees between all gradients together before clipping and after. It
+            is 0 under `global_clipnorm`, which changes the length of the step alone.
+        measured: dict from each of `measures` to a dict like `history`; for `"histogram"` with arrays (steps, bins),
+            whose bins are those between `histogram_edges`, with one more at either end for what is below (zeros too)
+            and above.
+        histogram_edges: array (bins - 1,), log10 of the absolute value of a gradient's entry.
+        nonfinite: `(step, "layer/weight")` of the first NaN or infinite gradient, or None.
         steps: array (steps,), index of each training step from 0. A step that loss scaling skips has no row.
 
     Raises:
-        ValueError: when `fit` starts on a model without trainable weights.
+        ValueError: if a measure is unknown; when `fit` starts on a model without trainable weights.
 
     Example:
         >>> import keras, rnnkit
         >>> x, y = rnnkit.tasks.adding_problem(n=256, length=20, seed=0)
         >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(8, name="rnn"), keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.Adam(global_clipnorm=1.0), "mse")
-        >>> recorder = rnnkit.GradientRecorder()
+        >>> recorder = rnnkit.GradientRecorder(measures=["update_ratio"])
         >>> training = model.fit(x, y, batch_size=64, epochs=2, callbacks=[recorder], verbose=0)
         >>> recorder.history["rnn/recurrent_kernel"].shape
+        (8,)
+        >>> recorder.measured["update_ratio"]["rnn/recurrent_kernel"].shape
         (8,)
 
     Source: clipping as in Pascanu, Mikolov & Bengio (2013), algorithm 1; Keras's `clipnorm` applies it per weight.
     """
 
-    def __init__(self):
+    def __init__(self, measures=(), stop_on_nonfinite=False):
         super().__init__()
+        self.measures = [measures] if isinstance(measures, str) else list(measures)
+        for measure in self.measures:
+            if measure not in MEASURES:
+                raise ValueError(_model.unknown_name("measure", measure, MEASURES))
+        self.stop_on_nonfinite = stop_on_nonfinite
+        self.log = None
         self._recording = Recording([])
-        self._log = None
         self._tap = None
         self._unread = 0
 
     def on_train_begin(self, logs=None):
         """Start a new recording."""
-        self._recording, self._log, self._unread = Recording([]), None, 0
-        self._rows_a_call = self.model.steps_per_execution
-        self._tap = _Tap(self.model)
-        if self.model.built:  # else the first step builds it
+        model = self.model  # asking for it makes JAX write its weights back: never do so in a step
+        self._recording, self.log, self._unread = Recording([]), None, 0
+        self._rows_a_call = model.steps_per_execution
+        self._tap = Tap(model)
+        if model.built:  # else the first step builds it
             self._prepare()
 
     def _prepare(self):
-        weights = _model.weight_keys(self.model)
+        model = self._tap.model
+        weights = _model.weight_keys(model)
         if not weights:
             raise ValueError(
                 "A gradient recorder needs a model with trainable weights. "
-                f"Received: model {self.model.name!r} with none. Unfreeze a layer: layer.trainable = True."
+                f"Received: model {model.name!r} with none. Unfreeze a layer: layer.trainable = True."
             )
-        optimizer = _clipping_optimizer(self.model)
-        self._recording = Recording(weights, _clipping(optimizer), bool(optimizer.gradient_accumulation_steps))
+        optimizer = clipping_optimizer(model)
+        self._recording = Recording(
+            weights,
+            clipping(optimizer),
+            accumulated=bool(optimizer.gradient_accumulation_steps),
+            replicas=_backend.replicas(model),
+            measures=self.measures,
+        )
         self._places = {id(variable): place for place, variable in enumerate(weights.values())}
-        self._log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=self._recording.columns)
+        self.log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=self._recording.columns)
 
     def on_train_batch_begin(self, batch, logs=None):
         """Let the next training step write into the log."""
@@ -79,8 +108,12 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Read the log back before it is full."""
         self._unread += self._rows_a_call
-        if self._unread + self._rows_a_call > self._log.rows:
+        if self.stop_on_nonfinite or self._unread + self._rows_a_call > self.log.rows:
             self._read()
+        if self.stop_on_nonfinite and self.nonfinite:
+            step, weight = self.nonfinite
+            print(f"Training stops: the gradient of {weight} is not finite at step {step}.")
+            self._tap.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         """Read the log back."""
@@ -89,37 +122,74 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Read the log back and let go of the model."""
         self._read()
-        self._tap = self._log = None
+        self._tap = self.log = None
 
-    def _begin_step(self):
-        """Run inside the training step, first."""
-        if self._log is None:
+    def begin_step(self):
+        """Called by the tap, first in every training step."""
+        if self.log is None:
             self._prepare()
-        self._log.begin_step()
+        self.log.begin_step()
 
-    def _see(self, gradients, variables):
-        """Run inside the training step, where the optimizer takes the gradients."""
-        weights = len(self._recording.weights)
-        norms = [ops.full((), float("nan"))] * weights  # stays NaN for a weight that this step does not train
-        clipped = list(norms)
-        rule, bound = self._recording.clipping
-        for gradient, variable in zip(gradients, variables, strict=True):
+    def before(self, update):
+        """Called by the tap before the weights change: measure all that does not need the change."""
+        parts = {
+            "norm": self._norms(update.gradients, update),
+            "global_norm": [_total_norm(update.gradients)],
+        }
+        if self._recording.clipping_measured:
+            parts |= self._clipping(update)
+        for measure in self.measures:
+            if measure != "update_ratio":
+                parts[measure] = self._each(_MEASURED[measure], update.gradients, update, MEASURES[measure])
+        if "update_ratio" in self.measures:
+            parts["update_ratio"] = [ops.copy(ops.convert_to_tensor(variable)) for variable in update.variables]
+        return parts
+
+    def after(self, parts, update, **where):
+        """Called by the tap once the weights have changed: write the row."""
+        if "update_ratio" in parts:
+            weights = parts["update_ratio"]
+            changes = [
+                ops.convert_to_tensor(variable) - weight
+                for variable, weight in zip(update.variables, weights, strict=True)
+            ]
+            ratios = zip(self._norms(changes, update), self._norms(weights, update), strict=True)
+            parts["update_ratio"] = [change / weight for change, weight in ratios]
+        numbers = [ops.reshape(ops.cast(part, "float32"), (-1,)) for part in self._recording.in_order(parts)]
+        self.log.write(ops.concatenate(numbers), **where)
+
+    def _each(self, measure, tensors, update, width=1):
+        """Measure one tensor per variable, in the order of the recording; NaN for a weight that is not trained."""
+        found = [ops.full((width,), float("nan"))] * len(self._recording.weights)
+        for tensor, variable in zip(tensors, update.variables, strict=True):
             place = self._places.get(id(variable))
-            if place is None:
-                continue
-            if gradient is None:  # the loss does not depend on this weight
-                norms[place] = clipped[place] = ops.zeros(())
-                continue
-            norms[place] = _backend.norm(gradient)
-            if rule == "clipvalue":
-                clipped[place] = _backend.norm(ops.clip(gradient, -bound, bound))
-        trained = [self._places[id(variable)] for variable in variables if id(variable) in self._places]
-        row = [*norms, _backend.norm(ops.stack([norms[place] for place in trained]))]
-        self._log.write(row + clipped if rule == "clipvalue" else row)
+            if place is not None:
+                found[place] = measure(tensor)
+        return found
+
+    def _norms(self, tensors, update):
+        return self._each(_backend.norm, tensors, update)
+
+    def _clipping(self, update):
+        """Measure what the optimizer used, where that does not follow from the norms of this step's gradients."""
+        before, after = _total_norm(update.used), _total_norm(update.clipped)
+        apart = [
+            used / ops.cast(before, used.dtype) - clipped / ops.cast(after, clipped.dtype)
+            for used, clipped in zip(update.used, update.clipped, strict=True)
+        ]
+        parts = {
+            "clipped_norm": self._norms(update.clipped, update),
+            "clipped_global_norm": [after],
+            "clip_chord": [_total_norm(apart)],
+        }
+        if update.counts is None:
+            return parts
+        nothing = float("nan")  # a step that only adds to the mean
+        return {name: [ops.where(update.counts, number, nothing) for number in part] for name, part in parts.items()}
 
     def _read(self):
-        if self._log is not None:
-            self._recording.append(*self._log.drain())
+        if self.log is not None:
+            self._recording.append(*self.log.drain())
             self._unread = 0
 
     @property
@@ -153,13 +223,55 @@ class GradientRecorder(keras.callbacks.Callback):
         """Norm of all gradients together after clipping."""
         return self.recording.clipped_global_norm
 
+    @property
+    def clip_angle(self):
+        """Angle in degrees between all gradients together before and after clipping."""
+        return self.recording.clip_angle
+
+    @property
+    def measured(self):
+        """What was asked for by `measures`."""
+        return self.recording.measured
+
+    @property
+    def histogram_edges(self):
+        """Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry."""
+        return HISTOGRAM_EDGES
+
+    @property
+    def nonfinite(self):
+        """The first NaN or infinite gradient, `(step, "layer/weight")`, or None."""
+        return self.recording.nonfinite
+
     def to_frame(self):
-        """Return a tidy pandas table with the columns step, layer, weight, norm and clipped_norm."""
+        """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
         return self.recording.to_frame()
 
     def save(self, path):
         """Write what was recorded to an .npz file, for `rnnkit.load`; return its path."""
         return self.recording.save(path)
+
+
+def _total_norm(tensors):
+    """Return the norm of several tensors together."""
+    return _backend.norm(ops.stack([_backend.norm(tensor) for tensor in tensors]))
+
+
+def _histogram(gradient):
+    """Return the fraction of entries in each bin of log10 of the absolute value."""
+    size = ops.abs(ops.reshape(ops.cast(gradient, "float32"), (-1,)))
+    bins = ops.floor(ops.log10(size) - HISTOGRAM_EDGES[0]) + 1
+    last = MEASURES["histogram"] - 1
+    bins = ops.where(ops.isnan(size), float(last), ops.clip(bins, 0.0, float(last)))  # log10(0) is -inf: the first bin
+    counts = ops.segment_sum(ops.ones_like(size), ops.cast(bins, "int32"), num_segments=last + 1)
+    return counts / size.shape[0]
+
+
+_MEASURED = {
+    "max": lambda gradient: ops.max(ops.abs(gradient)),
+    "zero_fraction": lambda gradient: ops.mean(ops.cast(ops.equal(gradient, 0), "float32")),
+    "histogram": _histogram,
+}
 
 
 class StateGradientRecorder(keras.callbacks.Callback):
@@ -230,91 +342,3 @@ class StateGradientRecorder(keras.callbacks.Callback):
         """Mean norm of dL/dh_t, `{"layer": array (records, time)}`."""
         names = self._records[0] if self._records else ()
         return {name: np.stack([record[name] for record in self._records]) for name in names}
-
-
-class _Tap:
-    """A training step whose gradients recorders can see; it stands in for the model's own for one call at a time.
-
-    The model's `train_function` is replaced just before a step and put back when that step starts, and the optimizer's
-    `apply` is wrapped only while the step runs (in a compiled step: while it is traced). So whatever ends training, no
-    trace of the recorder is left on the model or its optimizer.
-    """
-
-    def __init__(self, model):
-        if isinstance(model.train_function, _Tap):  # left armed by a callback that raised before the step
-            model.train_function = model.train_function.plain
-        self.model, self.plain, self.step, self.recorders = model, None, None, []
-
-    def arm(self, recorder):
-        """Stand in for the next step; or, if another recorder's tap already does, let that one serve both."""
-        armed = self.model.train_function
-        if isinstance(armed, _Tap):
-            if recorder not in armed.recorders:
-                armed.recorders.append(recorder)
-            return
-        if recorder not in self.recorders:
-            self.recorders.append(recorder)
-        self.plain = armed
-        if self.step is None:
-            self.model.make_train_function(force=True)
-            self.step = self.model.train_function
-        self.model.train_function = self
-
-    def __call__(self, iterator):
-        self.model.train_function = self.plain
-        with self._watched_optimizer():
-            return self.step(iterator)
-
-    @contextmanager
-    def _watched_optimizer(self):
-        # With loss scaling the outer optimizer gets scaled gradients, and hands them on unscaled or skips the step.
-        outer, inner = self.model.optimizer, _clipping_optimizer(self.model)
-
-        def count_step(gradients, trainable_variables=None):
-            for recorder in self.recorders:
-                recorder._begin_step()
-            return (see if outer is inner else apply_outer)(gradients, trainable_variables)
-
-        def see(gradients, trainable_variables=None):
-            scale = inner.loss_scale_factor or 1.0
-            unscaled = [None if g is None else _backend.dense(g) / scale for g in gradients]
-            for recorder in self.recorders:
-                recorder._see(unscaled, trainable_variables or self.model.trainable_variables)
-            return apply_inner(gradients, trainable_variables)
-
-        apply_outer, apply_inner = outer.apply, inner.apply
-        with _attribute(inner, "apply", see), _attribute(outer, "apply", count_step):
-            yield
-
-
-@contextmanager
-def _attribute(thing, name, value):
-    """Shadow an attribute of an instance while the block runs, out of sight of Keras's own tracking."""
-    had, before = name in vars(thing), vars(thing).get(name)
-    vars(thing)[name] = value
-    try:
-        yield
-    finally:
-        if had:
-            vars(thing)[name] = before
-        else:
-            del vars(thing)[name]
-
-
-def _clipping_optimizer(model):
-    """Return the optimizer that takes the unscaled gradients and clips them."""
-    if getattr(model, "optimizer", None) is None:
-        raise ValueError(
-            "A gradient recorder listens to the model's optimizer. "
-            f"Received: model {model.name!r} without one. Pass an optimizer to model.compile."
-        )
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
-
-
-def _clipping(optimizer):
-    """Return how an optimizer clips, in the order in which Keras looks: (name of the setting, bound)."""
-    for rule in ("clipnorm", "global_clipnorm", "clipvalue"):
-        bound = getattr(optimizer, rule)
-        if bound is not None and bound > 0:
-            return rule, float(bound)
-    return None, None

@@ -26,7 +26,8 @@ ALLOWED = {
     "lesson": {"_backend"},
     "plot": {"_fingerprint"},
     "probes": {"_backend", "_model"},
-    "recorders": {"_backend", "_model", "_recording", "probes"},
+    "recorders": {"_backend", "_model", "_recording", "_tap", "probes"},
+    "_tap": {"_backend"},
     "tasks": set(),
 }
 

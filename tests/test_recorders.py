@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import rnnkit
 from rnnkit import probes
@@ -33,26 +32,41 @@ def fit(model, *callbacks, epochs=2, **options):
     return model.fit(x, y, epochs=epochs, callbacks=list(callbacks), **options)
 
 
-def by_hand(optimizer, steps=2 * STEPS, cell=keras.layers.SimpleRNN, clip=lambda gradients: gradients):
-    """The same training, one eager tape and one `apply` a step; return the norms before and after `clip`."""
-    model, (x, y) = build(optimizer, cell), data()
-    names = ["rnn/kernel", "rnn/recurrent_kernel", "rnn/bias", "head/kernel", "head/bias"]
-    before, after = {name: [] for name in names}, {name: [] for name in names}
+def backpropagate(weights, x, y):
+    """Gradients of the mean squared error of h_t = tanh(x_t U + h_{t-1} W + b), prediction h_T V + d, in NumPy."""
+    U, W, b, V, d = (weight.astype("float64") for weight in weights)
+    states = [np.zeros((len(x), len(W)))]
+    for t in range(LENGTH):
+        states.append(np.tanh(x[:, t] @ U + states[-1] @ W + b))
+    error = 2 * (states[-1] @ V + d - y) / y.size
+    gradients = [np.zeros_like(weight) for weight in (U, W, b)] + [states[-1].T @ error, error.sum(0)]
+    delta = error @ V.T
+    for t in reversed(range(LENGTH)):
+        before = delta * (1 - states[t + 1] ** 2)
+        gradients[0] += x[:, t].T @ before
+        gradients[1] += states[t].T @ before
+        gradients[2] += before.sum(0)
+        delta = before @ W.T
+    return gradients
+
+
+def each_gradient(rate=0.0, steps=STEPS, clip=lambda gradients: gradients):
+    """Gradients of each step of plain gradient descent from the weights of `build()`, before clipping."""
+    weights, (x, y), seen = [numpy(variable) for variable in build().trainable_variables], data(), []
     for step in range(steps):
         rows = slice(step % STEPS * BATCH, (step % STEPS + 1) * BATCH)
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((model(x[rows], training=True) - y[rows]) ** 2)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        for name, gradient, cut in zip(names, gradients, clip([g.numpy() for g in gradients]), strict=True):
-            before[name].append(np.linalg.norm(gradient))
-            after[name].append(np.linalg.norm(cut))
-        model.optimizer.apply(gradients, model.trainable_variables)
-    return before, after
+        seen.append(backpropagate(weights, x[rows], y[rows]))
+        weights = [weight - rate * gradient for weight, gradient in zip(weights, clip(seen[-1]), strict=True)]
+    return seen
+
+
+def numpy(value):
+    return keras.ops.convert_to_numpy(value)
 
 
 def weights_of(model):
     variables = model.trainable_variables + model.optimizer.variables
-    return [variable.numpy() for variable in variables]
+    return [numpy(variable) for variable in variables]
 
 
 def per_weight(bound):
@@ -72,18 +86,20 @@ CLIPPING = {
 
 
 @pytest.mark.parametrize("rule", CLIPPING)
-@pytest.mark.parametrize("cell", [keras.layers.SimpleRNN, keras.layers.LSTM])
-def test_norms_are_those_of_the_gradients_used_before_and_after_clipping(rule, cell):
+def test_norms_are_those_of_the_gradients_used_before_and_after_clipping(rule):
     setting, clip = CLIPPING[rule]
     recorder = rnnkit.GradientRecorder()
-    fit(build(keras.optimizers.SGD(0.1, **setting), cell), recorder)
-    before, after = by_hand(keras.optimizers.SGD(0.1, **setting), cell=cell, clip=clip)
-    assert list(recorder.history) == list(before)
-    for name in before:
-        np.testing.assert_allclose(recorder.history[name], before[name], rtol=1e-4)
-        np.testing.assert_allclose(recorder.clipped[name], after[name], rtol=1e-4)
-    for measured, expected in ((recorder.global_norm, before), (recorder.clipped_global_norm, after)):
-        np.testing.assert_allclose(measured, np.linalg.norm(list(expected.values()), axis=0), rtol=1e-4)
+    fit(build(keras.optimizers.SGD(0.1, **setting)), recorder)
+    assert list(recorder.history) == ["rnn/kernel", "rnn/recurrent_kernel", "rnn/bias", "head/kernel", "head/bias"]
+    for step, gradients in enumerate(each_gradient(0.1, 2 * STEPS, clip)):
+        pairs = [
+            (recorder.history, recorder.global_norm, gradients),
+            (recorder.clipped, recorder.clipped_global_norm, clip(gradients)),
+        ]
+        for measured, together, true in pairs:
+            norms = [np.linalg.norm(gradient) for gradient in true]
+            np.testing.assert_allclose([norm[step] for norm in measured.values()], norms, rtol=1e-4)
+            np.testing.assert_allclose(together[step], np.linalg.norm(norms), rtol=1e-4)
     assert recorder.steps.tolist() == list(range(2 * STEPS))
 
 
@@ -107,14 +123,13 @@ def test_recorded_training_is_the_same_to_the_bit(options, rule):
 def test_a_repeated_index_of_an_embedding_is_summed_before_the_norm():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Embedding(3, 2, name="words"), keras.layers.GRU(2)])
-    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.compile(keras.optimizers.SGD(1.0), "mse")
     x, y = np.array([[0, 1, 1, 1, 2]] * 4), np.ones((4, 2))
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean((model(x) - y) ** 2)
-    true = np.linalg.norm(tf.convert_to_tensor(tape.gradient(loss, model.trainable_variables[0])))
+    before = numpy(model.layers[0].embeddings)
     recorder = rnnkit.GradientRecorder()
     model.fit(x, y, callbacks=[recorder], verbose=0)
-    np.testing.assert_allclose(recorder.history["words/embeddings"], [true], rtol=1e-5)
+    change = np.linalg.norm(numpy(model.layers[0].embeddings) - before)  # at a learning rate of 1: the gradient
+    np.testing.assert_allclose(recorder.history["words/embeddings"], [change], rtol=1e-5)
 
 
 def test_a_norm_survives_where_its_squares_would_underflow_or_overflow():
@@ -148,12 +163,89 @@ def test_loss_scaling_gives_true_norms_and_no_row_for_a_skipped_step():
     np.testing.assert_allclose(recorder.global_norm, reference.global_norm[recorder.steps % STEPS], rtol=1e-5)
 
 
-def test_accumulation_records_each_step_and_refuses_to_guess_what_was_clipped():
+@pytest.mark.parametrize("rule", CLIPPING)
+def test_accumulation_shows_each_step_and_what_became_of_their_mean(rule):
+    """At a learning rate of 0 every step sees the same weights, so that the mean can be taken by hand."""
+    setting, clip = CLIPPING[rule]
     recorder = rnnkit.GradientRecorder()
-    fit(build(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2, global_clipnorm=0.1)), recorder)
-    assert len(recorder.steps) == 2 * STEPS
-    with pytest.raises(ValueError, match=r"accumulation.*global_clipnorm=0.1.*Read `history`"):
-        _ = recorder.clipped
+    fit(build(keras.optimizers.SGD(0.0, gradient_accumulation_steps=2, **setting)), recorder)
+    gradients = each_gradient()
+    for step in range(2 * STEPS):
+        norms = [np.linalg.norm(gradient) for gradient in gradients[step % STEPS]]
+        np.testing.assert_allclose([norm[step] for norm in recorder.history.values()], norms, rtol=1e-4)
+        clipped = [norm[step] for norm in recorder.clipped.values()]
+        if step % 2 == 0:  # nothing but added up
+            assert np.isnan(clipped).all()
+            assert np.isnan(recorder.clip_angle[step])
+            continue
+        mean = [
+            (one + two) / 2 for one, two in zip(gradients[(step - 1) % STEPS], gradients[step % STEPS], strict=True)
+        ]
+        left = clip(mean)
+        np.testing.assert_allclose(clipped, [np.linalg.norm(gradient) for gradient in left], rtol=1e-4)
+        np.testing.assert_allclose(recorder.clipped_global_norm[step], np.linalg.norm(clipped), rtol=1e-4)
+        np.testing.assert_allclose(recorder.clip_angle[step], angle(mean, left), atol=1e-3)
+
+
+def angle(before, after):
+    before, after = (np.concatenate([np.ravel(g) for g in gs]).astype("float64") for gs in (before, after))
+    cosine = before @ after / np.linalg.norm(before) / np.linalg.norm(after)
+    return np.degrees(np.arccos(min(cosine, 1)))
+
+
+@pytest.mark.parametrize("rule", CLIPPING)
+def test_angle_between_the_step_before_clipping_and_after(rule):
+    setting, clip = CLIPPING[rule]
+    recorder = rnnkit.GradientRecorder()
+    fit(build(keras.optimizers.SGD(0.0, **setting)), recorder, epochs=1)
+    expected = [angle(gradients, clip(gradients)) for gradients in each_gradient()]
+    np.testing.assert_allclose(recorder.clip_angle, expected, atol=0.03)  # arccos is blunt near 1
+    assert rule not in ("clipnorm", "clipvalue") or max(expected) > 1
+
+
+def test_measures_are_those_of_the_gradients_and_of_the_change():
+    model, recorder = build(), rnnkit.GradientRecorder(["max", "zero_fraction", "update_ratio", "histogram"])
+    weights = []
+    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: weights.append(model.get_weights()))
+    start = model.get_weights()
+    fit(model, recorder, keep, epochs=1)
+    edges = recorder.histogram_edges
+    for step, gradients in enumerate(each_gradient(rate=0.1)):
+        before = weights[step - 1] if step else start
+        for place, (name, gradient) in enumerate(zip(recorder.history, gradients, strict=True)):
+            at = {measure: arrays[name][step] for measure, arrays in recorder.measured.items()}
+            np.testing.assert_allclose(at["max"], np.abs(gradient).max(), rtol=1e-4)
+            assert at["zero_fraction"] == 0
+            with np.errstate(divide="ignore"):
+                ratio = np.linalg.norm(weights[step][place] - before[place]) / np.linalg.norm(before[place])
+            np.testing.assert_allclose(at["update_ratio"], ratio, rtol=1e-3)
+            counts = np.bincount(np.searchsorted(edges, np.log10(np.abs(gradient)).ravel(), "right"), minlength=26)
+            np.testing.assert_allclose(at["histogram"], counts / gradient.size, atol=1e-6)
+
+
+def test_entries_that_are_zero_are_counted():
+    """An input that is always 0 leaves its row of the kernel without gradient."""
+    x, y = data()
+    x[..., 0] = 0
+    recorder = rnnkit.GradientRecorder(measures=["zero_fraction", "histogram"])
+    build().fit(x, y, callbacks=[recorder], verbose=0)
+    np.testing.assert_array_equal(recorder.measured["zero_fraction"]["rnn/kernel"], 0.5)
+    np.testing.assert_array_equal(recorder.measured["histogram"]["rnn/kernel"][:, 0], 0.5)
+
+
+def test_an_unknown_measure_is_answered_with_those_there_are():
+    with pytest.raises(ValueError, match=r"measure must be one of.*'maximum'"):
+        rnnkit.GradientRecorder(measures="maximum")
+
+
+def test_training_can_stop_at_the_first_gradient_that_is_not_finite(capsys):
+    x, y = data()
+    x[2 * BATCH, 0, 0] = np.inf
+    recorder = rnnkit.GradientRecorder(stop_on_nonfinite=True)
+    build().fit(x, y, batch_size=BATCH, shuffle=False, epochs=3, callbacks=[recorder], verbose=0)
+    assert recorder.nonfinite == (2, "rnn/kernel")
+    assert recorder.steps.tolist() == [0, 1, 2]
+    assert "the gradient of rnn/kernel is not finite at step 2" in capsys.readouterr().out
 
 
 def test_several_recorders_see_the_same():

@@ -4,7 +4,7 @@ Each backend has a module of its own with the same functions:
 
 - `compiled(model, function)`: a function of arrays made fast, which sees the model's weights of the moment;
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
-- `dense(gradient)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
+- `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
 - `StepLog`: rows of numbers that a compiled training step writes and Python reads later;
 - `training_step(model, logs)`, `watched(optimizer, watcher)`: Keras's own training step, with an eye on its optimizer.
 """
@@ -36,6 +36,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            replicas,
             sum_over_replicas,
             tap_gradients,
             training_step,
@@ -47,6 +48,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            replicas,
             sum_over_replicas,
             tap_gradients,
             training_step,
@@ -58,6 +60,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            replicas,
             sum_over_replicas,
             tap_gradients,
             training_step,
@@ -72,6 +75,7 @@ __all__ = [
     "keras",
     "norm",
     "quiet_stderr",
+    "replicas",
     "scratch",
     "sum_over_replicas",
     "tap_gradients",

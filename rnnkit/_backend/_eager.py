@@ -20,9 +20,9 @@ def watched(optimizer, watcher):
     Args:
         optimizer: the model's optimizer. With loss scaling it gets scaled gradients, and hands them on unscaled to its
             inner optimizer, or skips the step.
-        watcher: `begin_step()` is called at each step, `before(gradients, variables)` where the unscaled gradients
-            reach the optimizer that clips them, and `after(seen, variables)` with what `before` returned, once the
-            weights have changed.
+        watcher: `begin_step()` is called at each step, `before(gradients, variables, scale)` where the gradients
+            reach the optimizer that clips them (they are `scale` times the true ones), and `after(seen)` with what
+            `before` returned, once the weights have changed.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     apply_outer, apply_inner = optimizer.apply, inner.apply
@@ -33,12 +33,10 @@ def watched(optimizer, watcher):
 
     def apply_watched(gradients, trainable_variables=None):
         gradients = list(gradients)
-        scale = inner.loss_scale_factor or 1.0
-        unscaled = [None if gradient is None else gradient / scale for gradient in gradients]
         variables = list(trainable_variables or inner._trainable_variables)
-        seen = watcher.before(unscaled, variables)
+        seen = watcher.before(gradients, variables, inner.loss_scale_factor or 1)
         result = apply_inner(gradients, trainable_variables)
-        watcher.after(seen, variables)
+        watcher.after(seen)
         return result
 
     with shadowed(inner, "apply", apply_watched), shadowed(optimizer, "apply", apply):

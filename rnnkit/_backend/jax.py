@@ -69,6 +69,11 @@ def dense(gradient):
     return gradient
 
 
+def replicas(model):
+    """Return 1: under `keras.distribution` JAX sees one model, however it is spread over devices."""
+    return 1
+
+
 def sum_over_replicas(tensors):
     """Return the tensors: under `keras.distribution` JAX sees each as one, however it is spread over devices."""
     return tensors
@@ -133,19 +138,15 @@ def watched(optimizer, watcher):
 
     def stateless_apply(optimizer_variables, grads, trainable_variables):
         watcher.begin_step()
-        variables = inner._trainable_variables
         with _values(optimizer, optimizer_variables, trainable_variables):
-            applied, unscaled = True, grads
+            applied, scale = True, inner.loss_scale_factor or 1
             if optimizer is not inner:
                 # Keras unscales inside a branch of the graph, out of which no number can be carried.
-                applied, scale = optimizer.check_finite(grads), optimizer.dynamic_scale
-                unscaled = [None if gradient is None else gradient / scale for gradient in grads]
-            elif inner.loss_scale_factor:
-                unscaled = [None if gradient is None else gradient / inner.loss_scale_factor for gradient in grads]
-            seen = watcher.before(unscaled, variables)
+                applied, scale = optimizer.check_finite(grads), optimizer.dynamic_scale.value
+            seen = watcher.before(grads, inner._trainable_variables, scale)
         trainable_variables, optimizer_variables = plain(optimizer_variables, grads, trainable_variables)
         with _values(optimizer, optimizer_variables, trainable_variables):
-            watcher.after(seen, variables, applied)
+            watcher.after(seen, applied=applied)
         return trainable_variables, optimizer_variables
 
     with shadowed(optimizer, "stateless_apply", stateless_apply):

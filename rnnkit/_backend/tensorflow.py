@@ -11,6 +11,7 @@ __all__ = [
     "StepLog",
     "compiled",
     "dense",
+    "replicas",
     "sum_over_replicas",
     "tap_gradients",
     "training_step",
@@ -87,6 +88,11 @@ def dense(gradient):
     An Embedding's gradient comes as rows with repeated indices; only their sum has the right norm.
     """
     return tf.convert_to_tensor(gradient)
+
+
+def replicas(model):
+    """Return on how many devices copies of a model are trained by a `tf.distribute` strategy."""
+    return model.distribute_strategy.num_replicas_in_sync
 
 
 def sum_over_replicas(tensors):

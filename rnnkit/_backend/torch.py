@@ -9,6 +9,7 @@ __all__ = [
     "StepLog",
     "compiled",
     "dense",
+    "replicas",
     "sum_over_replicas",
     "tap_gradients",
     "training_step",
@@ -62,6 +63,11 @@ def vector_jacobian(function, inputs, cotangents):
 def dense(gradient):
     """Return a gradient as one dense tensor, outside of any graph."""
     return gradient.detach()
+
+
+def replicas(model):
+    """Return 1: Keras trains torch models on one device."""
+    return 1
 
 
 def sum_over_replicas(tensors):
