@@ -22,6 +22,7 @@ def compiled(model, function):
         return result
 
     def run(*arrays):
+        model.jax_state_sync()  # while fit runs, the weights are elsewhere
         result = jax.tree.map(np.asarray, graph([variable.value for variable in model.variables], *arrays))
         with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
             pass
