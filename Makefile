@@ -5,6 +5,16 @@ UV ?= $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/ready
+ifneq ($(UV),)
+CREATE := "$(UV)" venv --quiet --seed $(if $(PYTHON),--python "$(PYTHON)")
+INSTALL = "$(UV)" pip install --quiet --python $(@D)/bin/python
+NEEDED := sys
+else
+CREATE := "$(or $(PYTHON),python3)" -m venv
+INSTALL = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
+NEEDED := pip, sys
+endif
+SUITED = $(@D)/bin/python -c 'import $(NEEDED); sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
 PYTEST := $(BIN)/python -m pytest
 NBVAL := $(PYTEST) -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(WORKERS) --dist loadfile
 
@@ -49,21 +59,17 @@ clean: ## remove .venv and caches
 	rm -rf .venv .pytest_cache .ruff_cache build
 
 # The environment. .venv/ready tells that it was built from this lock, so that a second run installs nothing.
+# A .venv that this recipe did not make is never removed unasked: it may be somebody's, and in use.
 $(READY): requirements.lock pyproject.toml
 	@if [ "$$(uname -sm)" = "Darwin x86_64" ]; then \
 		echo "TensorFlow has no build for Intel Macs. Run the course in a Linux container or virtual machine, or online."; \
 		echo "(On a Mac with an Apple chip: open a terminal that does not run under Rosetta.)"; exit 1; fi
-ifneq ($(UV),)
-	test -x $(BIN)/python || "$(UV)" venv --quiet --seed $(if $(PYTHON),--python "$(PYTHON)") .venv
-	"$(UV)" pip install --quiet --python $(BIN)/python -r requirements.lock
-	"$(UV)" pip install --quiet --python $(BIN)/python --no-deps -e .
-else
-	@"$(or $(PYTHON),python3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
-		echo "The course needs Python 3.11, 3.12 or 3.13; $(or $(PYTHON),python3) is $$("$(or $(PYTHON),python3)" --version 2>/dev/null || echo missing)."; \
-		echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; exit 1; }
-	test -x $(BIN)/python || "$(or $(PYTHON),python3)" -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-endif
-	$(BIN)/python -m rnnkit doctor
+	@if [ ! -e $(@D) ] && mkdir $(@D); then made=yes; echo '$(CREATE) $(@D)'; $(CREATE) $(@D); fi; \
+	$(SUITED) || { \
+		echo "The course needs Python 3.11, 3.12 or 3.13, with venv and pip; $(@D) has $$($(@D)/bin/python --version 2>/dev/null || echo none)."; \
+		if [ "$$made" ]; then rm -rf $(@D); \
+			echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; \
+		else echo "Remove it with make clean, and try again."; fi; exit 1; } >&2
+	$(INSTALL) -r requirements.lock -e .
+	$(@D)/bin/python -m rnnkit doctor
 	@touch $@

@@ -2,8 +2,13 @@
 
 import importlib.metadata
 import itertools
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -143,3 +148,92 @@ def test_ci_runs_what_the_readme_says_and_nothing_else():
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
     assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make env UV= ...` in a folder with the files that it needs, installing nothing: its status and its words."""
+    if shutil.which("make") is None:
+        pytest.skip("no make here, so nobody uses the Makefile")
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy2(ROOT / name, tmp_path)
+
+    def run(*arguments):
+        command = ["make", "--no-print-directory", "env", "UV=", "INSTALL=echo would install", *arguments]
+        outer = ("MAKE", "MFLAGS")  # what a `make test` around this one would hand down
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def write_command(path, *lines):
+    """Write a shell script that can be run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("#!/bin/sh", *lines)), encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def write_python(path, version, status):
+    """Write what passes for a Python of some version and does nothing but end with a status."""
+    return write_command(path, f'[ "$1" = --version ] && echo "Python {version}" && exit', f"exit {status}")
+
+
+def write_old_python(folder):
+    """Write a Python 3.10 that can make environments, of its own version."""
+    old = write_python(folder / "old", "3.10.1", status=1)
+    return write_command(folder / "python3.10", f"mkdir -p .venv/bin && cp {old} .venv/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        ("PYTHON={folder}/python3.10", "Python 3.10.1"),
+        ("UV={folder}/python3.10 PYTHON=3.10", "Python 3.10.1"),  # stands for a uv that makes what it is asked for
+        ("PYTHON={folder}/nowhere", "none"),
+        ("UV=false", "none"),
+    ],
+)
+def test_make_leaves_nothing_of_an_environment_that_it_could_not_build(arguments, got, make, tmp_path):
+    write_old_python(tmp_path)
+    status, said = make(*arguments.format(folder=tmp_path).split())
+    assert status != 0
+    assert f"needs Python 3.11, 3.12 or 3.13, with venv and pip; .venv has {got}." in said
+    assert "make lab PYTHON=" in said
+    assert "would install" not in said
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("uv", ["UV=", "UV=false"])
+def test_make_keeps_an_environment_that_it_did_not_build(uv, make, tmp_path):
+    write_python(tmp_path / ".venv" / "bin" / "python", "3.10.1", status=1)
+    status, said = make(uv, f"PYTHON={sys.executable}")
+    assert status != 0
+    assert ".venv has Python 3.10.1.\nRemove it with make clean" in said
+    assert "would install" not in said
+    assert (tmp_path / ".venv" / "bin" / "python").exists()
+
+
+@pytest.mark.parametrize("left", ["no python", "no pip"])
+def test_make_asks_to_remove_what_an_interrupted_run_left(left, make, tmp_path):
+    if left == "no pip":
+        venv.create(tmp_path / ".venv", with_pip=False)
+    else:
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    status, said = make()
+    assert status != 0
+    assert "Remove it with make clean" in said
+    assert (tmp_path / ".venv").exists()
+
+
+def test_make_installs_once_for_each_lock(make, tmp_path):
+    write_python(tmp_path / ".venv" / "bin" / "python", "3.12.1", status=0)
+    status, said = make()
+    assert status == 0, said
+    assert "would install -r requirements.lock" in said
+    assert "would install" not in make()[1]
+    built = (tmp_path / ".venv" / "ready").stat().st_mtime
+    os.utime(tmp_path / "requirements.lock", (built + 9, built + 9))
+    assert "would install" in make()[1]
