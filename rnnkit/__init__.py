@@ -4,9 +4,13 @@ Names are imported on first use, so that `rnnkit doctor` can still speak when Te
 """
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 
-__version__ = _version("rnnkit")
+try:
+    __version__ = _version("rnnkit")
+except _NotInstalled:  # a clone on Python's path: `rnnkit doctor` says what to do
+    __version__ = "0+unknown"
 
 _MODULES = ("claims", "exercises", "initializers", "plot", "probes", "recorders", "tasks")
 _NAMES = {

@@ -22,6 +22,10 @@ _REBUILD = (
     "Delete the folder .venv and run `make lab` again; without make, run `python -m pip install --force-reinstall "
     "-r requirements.lock -e .` in the course's environment. Then restart the kernel."
 )
+_INSTALL = (
+    "Run `make lab` in that folder; without make, run there `python -m pip install -r requirements.lock -e .` "
+    "in an environment of its own."
+)
 _IMPORTS = ("tensorflow", "keras", "backend")
 _MARK = "rnnkit doctor found: "
 _PROBE = f"""
@@ -134,6 +138,9 @@ def examine(machine=None):
         []
     """
     if machine is None:
+        if not _is_installed("rnnkit"):
+            folder = Path(__file__).resolve().parents[1]
+            return [Finding("Packages", "wrong", f"rnnkit is in {folder}, but not installed", _INSTALL)]
         try:
             import packaging  # noqa: F401  (all judgements of versions need it)
         except ImportError:
@@ -247,6 +254,14 @@ def _run(command):
             return None, "", str(error)
     said = done.stderr.strip().splitlines()
     return done.returncode, done.stdout, said[-1].strip() if said else f"ended with status {done.returncode}"
+
+
+def _is_installed(name):
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _installed():

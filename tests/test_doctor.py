@@ -1,9 +1,11 @@
 """The doctor names each thing that can be wrong with its fix, and needs neither Keras nor TensorFlow to do so."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -233,6 +235,20 @@ def test_the_command_speaks_where_others_are_missing(missing, status, words, tmp
     found, said = run_doctor(tmp_path, hidden=missing, tensorflow=TENSORFLOW, keras=KERAS)
     assert words in said
     assert found == status
+
+
+def test_the_command_speaks_in_a_clone_that_is_not_installed(tmp_path):
+    shutil.copytree(Path(doctor.__file__).parent, tmp_path / "rnnkit")
+
+    def run(*arguments):  # -S: nothing but the standard library, as with a system's own Python
+        command = [sys.executable, "-S", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("-m", "rnnkit", "doctor")
+    assert (done.returncode, done.stderr) == (1, "")
+    said = " ".join(done.stdout.split())
+    assert "but not installed fix: Run `make lab` in that folder" in said
+    assert run("-c", "import rnnkit; print(rnnkit.__version__)").stdout == "0+unknown\n"
 
 
 @pytest.mark.parametrize(
