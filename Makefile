@@ -16,14 +16,15 @@ NEEDED := pip, sys
 endif
 SUITED = $(@D)/bin/python -c 'import $(NEEDED); sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
 PYTEST := $(BIN)/python -m pytest
+UNIT := -n $(WORKERS) --dist loadfile tests
 NBVAL := $(PYTEST) -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint unit sync solutions lessons-run env lessons lock clean
+.PHONY: help lab test test-backends lint unit sync solutions lessons-run env lessons lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 lab: $(READY) ## open JupyterLab at lesson 00; ARGS="--no-browser --port=8899" are passed on
 	$(BIN)/python -m rnnkit lab $(ARGS)
@@ -34,8 +35,16 @@ lint: $(READY) ## ruff: rules and layout
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-unit: $(READY) ## unit tests
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests
+unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has them
+	KERAS_BACKEND=tensorflow $(PYTEST) $(UNIT)
+	@for backend in jax torch; do \
+		if $(BIN)/python -c "import $$backend" 2>/dev/null; then \
+			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) $(UNIT) || exit; \
+		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
+
+test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX and torch, in an environment of their own
+	@for backend in tensorflow jax torch; do \
+		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow" $(UNIT) || exit; done
 
 sync: $(READY) ## is every lesson what its solution makes?
 	$(BIN)/python -m rnnkit lessons --check
@@ -55,12 +64,13 @@ lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgra
 	@test -n "$(UV)" || { echo "make lock needs uv: python3 -m pip install uv, then make lock UV=path/to/uv"; exit 1; }
 	"$(UV)" pip compile pyproject.toml --universal --extra course --extra dev --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock $(ARGS)
 
-clean: ## remove .venv and caches
-	rm -rf .venv .pytest_cache .ruff_cache build
+clean: ## remove the environments and caches
+	rm -rf .venv .venv-backends .pytest_cache .ruff_cache build
 
-# The environment. .venv/ready tells that it was built from this lock, so that a second run installs nothing.
-# A .venv that this recipe did not make is never removed unasked: it may be somebody's, and in use.
-$(READY): requirements.lock pyproject.toml
+# An environment. Its file `ready` tells that it was built from this lock, so that a second run installs nothing.
+# One that this recipe did not make is never removed unasked: it may be somebody's, and in use.
+.venv-backends/ready: EXTRAS := [jax,torch]
+.venv/ready .venv-backends/ready: requirements.lock pyproject.toml
 	@if [ "$$(uname -sm)" = "Darwin x86_64" ]; then \
 		echo "TensorFlow has no build for Intel Macs. Run the course in a Linux container or virtual machine, or online."; \
 		echo "(On a Mac with an Apple chip: open a terminal that does not run under Rosetta.)"; exit 1; fi
@@ -70,6 +80,6 @@ $(READY): requirements.lock pyproject.toml
 		if [ "$$made" ]; then rm -rf $(@D); \
 			echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; \
 		else echo "Remove it with make clean, and try again."; fi; exit 1; } >&2
-	$(INSTALL) -r requirements.lock -e .
+	$(INSTALL) -r requirements.lock -e ".$(EXTRAS)"
 	$(@D)/bin/python -m rnnkit doctor
 	@touch $@

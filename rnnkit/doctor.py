@@ -27,6 +27,7 @@ _INSTALL = (
     "in an environment of its own."
 )
 _IMPORTS = ("tensorflow", "keras", "backend")
+_OTHER_BACKENDS = ("jax", "torch")
 _MARK = "rnnkit doctor found: "
 _PROBE = f"""
 import json
@@ -50,9 +51,13 @@ def keras():
     import keras
     return keras.__version__
 
+def backend():
+    name = sys.modules["keras"].backend.backend()
+    return f"{{name}} {{sys.modules[name].__version__}}"
+
 say("tensorflow", tensorflow)
 say("keras", keras)
-say("backend", lambda: sys.modules["keras"].backend.backend())
+say("backend", backend)
 """
 
 
@@ -83,7 +88,8 @@ class Machine:
         requires_python, requires: what the installed rnnkit asks for.
         installed: version of each installed distribution, by normalized name.
         locked: version that the lock has for this machine, by normalized name; None where no lock was found.
-        imports: for "tensorflow", "keras" and "backend" either `{"version": ...}` or `{"error": ...}`.
+        imports: for "tensorflow", "keras" and "backend" either `{"version": ...}` or `{"error": ...}`; the version of
+            the backend follows its name, "tensorflow 2.21.0".
         kernel: `{"python": ...}`, the Python that runs notebooks, or `{"error": ...}`.
         memory: total and available, in bytes; None where psutil is missing.
     """
@@ -226,7 +232,8 @@ def try_imports(loaded=None):
     loaded = sys.modules if loaded is None else loaded
     if "tensorflow" in loaded and "keras" in loaded:
         tensorflow, keras = loaded["tensorflow"], loaded["keras"]
-        versions = (tensorflow.__version__, keras.__version__, keras.backend.backend())
+        backend = keras.backend.backend()
+        versions = (tensorflow.__version__, keras.__version__, f"{backend} {loaded[backend].__version__}")
         return {name: {"version": version} for name, version in zip(_IMPORTS, versions, strict=True)}
     code, output, ending = _run([sys.executable, "-c", _PROBE])
     if code not in (None, 0, 1):
@@ -350,16 +357,23 @@ def _tensorflow(machine):
 
 def _keras(machine):
     keras, backend = machine.imports["keras"], machine.imports["backend"]
-    if "version" in keras and backend.get("version") == "tensorflow":
+    name = backend.get("version", "").partition(" ")[0]
+    if "version" in keras and name == "tensorflow":
         return Finding("Keras", "ok", f"{keras['version']} on TensorFlow")
     choose = (
         "The lessons run on Keras's TensorFlow backend: unset the environment variable KERAS_BACKEND if it is set, and "
         'see that ~/.keras/keras.json, if there, says "backend": "tensorflow". Then restart the kernel.'
     )
     if "version" in keras:
-        return Finding("Keras", "wrong", f"{keras['version']} on {backend.get('version')}", choose)
+        also = f"Recorders and probes work on {name} as well. " if name in _OTHER_BACKENDS else ""
+        return Finding("Keras", "wrong", f"{keras['version']} on {backend.get('version')}", also + choose)
     if "No module named 'keras'" in keras["error"]:
         return Finding("Keras", "wrong", "is not installed", _REBUILD)
+    for name in _OTHER_BACKENDS:
+        if f"No module named '{name}'" in keras["error"]:
+            found = f"is told to run on {name}, which is not installed"
+            install = f"To use recorders and probes on {name}: python -m pip install {name}."
+            return Finding("Keras", "wrong", found, f"{choose} {install}")
     if "error" in machine.imports["tensorflow"]:
         return Finding("Keras", "wrong", "cannot start without its backend", "Mend TensorFlow first, then look again.")
     fix = f"{choose} If that is so already: {_REBUILD}"
@@ -421,8 +435,9 @@ def _requirements(machine, tensorflow):
     for line in machine.requires:
         requirement = Requirement(line)
         requirement.name = canonicalize_name(requirement.name)
-        learner = any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in ("", "course"))
-        if learner and requirement.name.startswith("tensorflow") == tensorflow:
+        extras = ("", "course", "tensorflow")  # `course` asks for rnnkit[tensorflow]
+        learner = any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in extras)
+        if learner and requirement.name != "rnnkit" and requirement.name.startswith("tensorflow") == tensorflow:
             wanted[requirement.name] = requirement
     return list(wanted.values())
 

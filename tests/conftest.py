@@ -1,11 +1,42 @@
-"""What all tests share."""
+"""What all tests share, and which of them run on which backend."""
 
+import ast
+import functools
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
+ON_TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+
+
+@functools.cache
+def needs_tensorflow(path):
+    """Tell whether the tests in a file run on the TensorFlow backend only.
+
+    A file that imports keras at its top, and not tensorflow, has its tests run on every backend. The course's tests do
+    not: it runs on TensorFlow. What does without Keras is the same everywhere, so that once is enough.
+    """
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    imported = {alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    return "keras" not in imported or "tensorflow" in imported
+
+
+def pytest_ignore_collect(collection_path):
+    """Leave out, on other backends, the files that need TensorFlow: where it is missing they cannot be imported."""
+    return True if not ON_TENSORFLOW and collection_path.suffix == ".py" and needs_tensorflow(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests in those files, for `-m "not tensorflow"`; skip, on other backends, single tests so marked."""
+    for item in items:
+        if needs_tensorflow(item.path):
+            item.add_marker("tensorflow")
+        if not ON_TENSORFLOW and item.get_closest_marker("tensorflow"):
+            item.add_marker(pytest.mark.skip(reason="needs Keras's TensorFlow backend"))
 
 
 class Digits(NamedTuple):

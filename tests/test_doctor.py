@@ -18,7 +18,9 @@ REQUIRES = (
     "keras<3.16,>=3.15",
     "numpy>=2.0",
     "jupyterlab>=4.4; extra == 'course'",
-    "tensorflow-cpu<2.22,>=2.21; python_version > '3' and extra == 'course'",
+    "rnnkit[tensorflow]; extra == 'course'",
+    "tensorflow-cpu<2.22,>=2.21; python_version > '3' and extra == 'tensorflow'",
+    "torch>=2.6; extra == 'torch'",
     "ruff>=0.12; extra == 'dev'",
 )
 WELL = Machine(
@@ -29,13 +31,17 @@ WELL = Machine(
     requires=REQUIRES,
     installed={"keras": "3.15.1", "numpy": "2.4.6", "jupyterlab": "4.6.6", "ruff": "0.17.6"},
     locked={"keras": "3.15.1", "numpy": "2.4.6", "ruff": "0.17.6"},
-    imports={"tensorflow": {"version": "2.21.0"}, "keras": {"version": "3.15.1"}, "backend": {"version": "tensorflow"}},
+    imports={
+        "tensorflow": {"version": "2.21.0"},
+        "keras": {"version": "3.15.1"},
+        "backend": {"version": "tensorflow 2.21.0"},
+    },
     kernel={"python": "/env/bin/python"},
     memory=(16 * GiB, 8 * GiB),
 )
 
 
-def imports(tensorflow=None, keras=None, backend="tensorflow"):
+def imports(tensorflow=None, keras=None, backend="tensorflow 2.21.0"):
     """What the imports say when those named here fail, or another backend runs."""
     failed = {"tensorflow": tensorflow, "keras": keras}
     found = WELL.imports | {name: {"error": error} for name, error in failed.items() if error}
@@ -62,13 +68,28 @@ CASES = {
         "2.19.0; the course needs <2.22,>=2.21",
         "make lab",
     ),
-    "another backend": (imports(backend="jax"), "Keras", "wrong", "3.15.1 on jax", "unset"),
+    "another backend": (imports(backend="jax 0.10.2"), "Keras", "wrong", "3.15.1 on jax 0.10.2", "jax as well. The l"),
+    "a backend without gradients": (imports(backend="numpy 2.4.6"), "Keras", "wrong", "on numpy", "The lessons run on"),
     "a backend not installed": (
         imports(keras="ModuleNotFoundError: No module named 'jax'"),
         "Keras",
         "wrong",
-        "No module named 'jax'",
-        "KERAS_BACKEND",
+        "told to run on jax, which is not installed",
+        "unset the environment variable KERAS_BACKEND",
+    ),
+    "a backend to install": (
+        imports(MISSING, "ModuleNotFoundError: No module named 'torch'"),
+        "Keras",
+        "wrong",
+        "told to run on torch",
+        "python -m pip install torch",
+    ),
+    "a backend that is none": (
+        imports(keras="ValueError: Unable to import backend : tensroflow"),
+        "Keras",
+        "wrong",
+        "Unable to import backend : tensroflow",
+        "unset the environment variable KERAS_BACKEND",
     ),
     "no Keras": (
         imports("No module named 'keras'", "No module named 'keras'"),
@@ -174,11 +195,13 @@ def test_what_is_loaded_already_is_not_imported_again(monkeypatch):
     monkeypatch.setattr(doctor, "_run", lambda command: pytest.fail("a second import"))
     backend = SimpleNamespace(backend=lambda: "jax")
     keras = SimpleNamespace(__version__="3.15.1", backend=backend)
-    found = doctor.try_imports({"keras": keras, "tensorflow": SimpleNamespace(__version__="2.21.0")})
+    others = {"tensorflow": "2.21.0", "jax": "0.10.2"}
+    loaded = {name: SimpleNamespace(__version__=version) for name, version in others.items()}
+    found = doctor.try_imports({"keras": keras, **loaded})
     assert found == {
         "tensorflow": {"version": "2.21.0"},
         "keras": {"version": "3.15.1"},
-        "backend": {"version": "jax"},
+        "backend": {"version": "jax 0.10.2"},
     }
 
 

@@ -17,7 +17,10 @@ import rnnkit
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
-    info.name for info in pkgutil.walk_packages(rnnkit.__path__, "rnnkit.") if not info.name.endswith("__main__")
+    info.name
+    for info in pkgutil.walk_packages(rnnkit.__path__, "rnnkit.")
+    # The one runs when imported, the others can be imported where their backend is installed.
+    if not info.name.startswith(("rnnkit.__main__", "rnnkit._backend."))
 )
 EXAMPLES = [
     example
@@ -38,7 +41,13 @@ def names():
     plt.close("all")
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def on_its_backends(example):
+    """The doctor finds all well where the lessons run: on TensorFlow."""
+    marks = pytest.mark.tensorflow if example.name.startswith("rnnkit.doctor.") else ()
+    return pytest.param(example, id=example.name, marks=marks)
+
+
+@pytest.mark.parametrize("example", [on_its_backends(example) for example in EXAMPLES])
 def test_docstring(example, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example.globs |= names

@@ -6,6 +6,8 @@ import pytest
 
 from rnnkit.exercises import catalogue, evaluate
 
+pytestmark = pytest.mark.tensorflow
+
 # --- right answers, in several styles ---------------------------------------------------------------------------
 
 

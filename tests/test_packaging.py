@@ -11,6 +11,7 @@ import tomllib
 import venv
 from pathlib import Path
 
+import conftest
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -18,11 +19,24 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 PINS = [Requirement(line) for line in LOCK]
 EXTRAS = PROJECT["optional-dependencies"]
-WANTED = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS["course"] + EXTRAS["dev"]]
+
+
+def wanted(lines):
+    """Yield requirements, the extras of this project that they name opened up."""
+    for requirement in map(Requirement, lines):
+        if requirement.name == PROJECT["name"]:
+            for extra in requirement.extras:
+                yield from wanted(EXTRAS[extra])
+        else:
+            yield requirement
+
+
+WANTED = list(wanted(PROJECT["dependencies"] + EXTRAS["course"] + EXTRAS["dev"]))
 
 SYSTEMS = {  # sys_platform, platform_system, platform_machine, os_name
     "Linux x86-64": ("linux", "Linux", "x86_64", "posix"),
@@ -84,7 +98,7 @@ def walk(target):
     Returns what nobody could be asked about, and what no need led to; fails where a need is not met.
     """
     pins, asked, unseen = pinned(target), {}, set()
-    waiting = [(wanted, "pyproject.toml") for wanted in WANTED if applies(wanted, target)]
+    waiting = [(need, "pyproject.toml") for need in WANTED if applies(need, target)]
     while waiting:
         need, by = waiting.pop()
         name = canonicalize_name(need.name)
@@ -142,6 +156,25 @@ def test_the_pythons_allowed_are_those_that_the_lock_is_checked_for():
     allowed = SpecifierSet(PROJECT["requires-python"])
     tried = {python.rpartition(".")[0] for python in PYTHONS}
     assert {f"3.{minor}" for minor in range(8, 20) if allowed.contains(f"3.{minor}.9")} == tried
+
+
+def test_every_package_is_in_what_is_installed():
+    listed = PYPROJECT["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "rnnkit").rglob("__init__.py")}
+    assert set(listed) == found
+
+
+def test_the_extras_offer_each_backend_that_the_library_knows():
+    backends = {path.stem for path in (ROOT / "rnnkit" / "_backend").glob("[a-z]*.py")}
+    assert backends == {"tensorflow", "jax", "torch"}
+    for backend in backends:
+        assert all(need.name.startswith(backend) for need in wanted([f"rnnkit[{backend}]"]))
+
+
+def test_the_suite_on_other_backends_is_the_librarys():
+    everywhere = {path.stem for path in Path(__file__).parent.glob("test_*.py") if not conftest.needs_tensorflow(path)}
+    assert {"test_probes", "test_recorders", "test_initializers", "test_examples"} <= everywhere
+    assert not everywhere & {"test_doctor", "test_notebooks", "test_nbval", "test_packaging"}
 
 
 def test_ci_runs_what_the_readme_says_and_nothing_else():
