@@ -20,7 +20,7 @@ UNIT := -n $(WORKERS) --dist loadfile tests
 NBVAL := $(PYTEST) -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-backends lint unit sync solutions lessons-run env lessons lock clean
+.PHONY: help lab test test-backends lint unit sync solutions lessons-run env lessons reference lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -46,8 +46,9 @@ test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX an
 	@for backend in tensorflow jax torch; do \
 		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow" $(UNIT) || exit; done
 
-sync: $(READY) ## is every lesson what its solution makes?
+sync: $(READY) ## is every lesson what its solution makes, and the reference page what the docstrings do?
 	$(BIN)/python -m rnnkit lessons --check
+	$(BIN)/python -m rnnkit reference --check
 
 solutions: $(READY) ## run the solutions: same output as stored, all exercises correct
 	RNNKIT_EXPECT=correct $(NBVAL) solutions
@@ -59,6 +60,9 @@ env: $(READY) ## build .venv from requirements.lock
 
 lessons: $(READY) ## make the lessons from their solutions
 	$(BIN)/python -m rnnkit lessons
+
+reference: $(READY) ## make docs/reference.md from the docstrings
+	$(BIN)/python -m rnnkit reference
 
 lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -n "$(UV)" || { echo "make lock needs uv: python3 -m pip install uv, then make lock UV=path/to/uv"; exit 1; }

@@ -1,4 +1,4 @@
-"""The command line: `rnnkit doctor`, `rnnkit lab`, and for authors `rnnkit lessons`."""
+"""The command line: `rnnkit doctor`, `rnnkit lab`, and for authors `rnnkit lessons` and `rnnkit reference`."""
 
 import argparse
 import os
@@ -22,6 +22,8 @@ def main(argv=None):
     commands.add_parser("lab", help="open JupyterLab at lesson 00; what follows goes to JupyterLab", add_help=False)
     lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
+    reference = commands.add_parser("reference", help="make docs/reference.md from the docstrings (for authors)")
+    reference.add_argument("--check", action="store_true", help="change nothing; fail if the page is out of date")
     arguments, extra = parser.parse_known_args(argv)
     if arguments.command is None:
         parser.print_help()
@@ -30,7 +32,9 @@ def main(argv=None):
         return open_lab(extra)
     if extra:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
-    return diagnose() if arguments.command == "doctor" else make_lessons(arguments.check)
+    if arguments.command == "doctor":
+        return diagnose()
+    return (make_lessons if arguments.command == "lessons" else make_reference)(arguments.check)
 
 
 def diagnose():
@@ -88,6 +92,24 @@ def make_lessons(check):
     drift = _notebooks.check(solutions, lessons)
     print("\n".join(drift) or "Every lesson is in step with its solution.", file=sys.stderr if drift else sys.stdout)
     return 1 if drift else 0
+
+
+def make_reference(check):
+    """Make the reference page from the docstrings, or only check that it is up to date; return 1 if it is not."""
+    docs = find_folder("docs", "reference.md")
+    if docs is None:
+        return 1
+    from rnnkit import _reference
+
+    page = docs / "reference.md"
+    drift = _reference.check(page)
+    if check:
+        print(drift or f"{page} is up to date.", file=sys.stderr if drift else sys.stdout)
+        return 1 if drift else 0
+    if drift:
+        page.write_text(_reference.render(), encoding="utf-8", newline="\n")
+    print(f"wrote {page}" if drift else f"{page} was up to date.")
+    return 0
 
 
 def find_folder(name, content):

@@ -33,8 +33,8 @@ def course(tmp_path, monkeypatch):
 
 def test_without_a_command_it_shows_what_there_is(capsys):
     assert cli.main([]) == 0
-    out = capsys.readouterr().out
-    assert all(f"\n    {command} " in out for command in ("doctor", "lab", "lessons"))
+    listed = capsys.readouterr().out.split()
+    assert {"doctor", "lab", "lessons", "reference"} <= set(listed)
 
 
 @pytest.mark.parametrize("argv", [["unknown"], ["doctor", "--unknown"], ["lessons", "--chek"]])
@@ -66,6 +66,24 @@ def test_lessons_are_made_and_held_in_step(course, capsys):
     assert cli.main(["lessons", "--check"]) == 0
 
 
+def test_the_reference_page_is_what_the_docstrings_make():
+    assert cli.main(["reference", "--check"]) == 0, "run `rnnkit reference`"
+
+
+def test_the_reference_page_is_made_and_its_drift_named(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "docs" / "reference.md"
+    page.parent.mkdir()
+    page.write_text("# Reference\n\nOld.\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["reference", "--check"]) == 1
+    complaint = capsys.readouterr().err
+    assert f"{page} is not what the docstrings make: run `rnnkit reference`. Line 3" in complaint
+    assert "Old." in complaint
+    assert page.read_text(encoding="utf-8").endswith("Old.\n")
+    assert cli.main(["reference"]) == 0
+    assert cli.main(["reference", "--check"]) == 0
+
+
 def test_the_folder_here_comes_before_the_one_beside_the_package(course, monkeypatch):
     assert cli.find_folder("lessons", "00_*.ipynb") == course / "lessons"
 
@@ -73,7 +91,7 @@ def test_the_folder_here_comes_before_the_one_beside_the_package(course, monkeyp
 def test_a_course_that_is_not_here_is_named_with_the_next_step(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "rnnkit" / "__main__.py"))
-    for argv in (["lab"], ["lessons"]):
+    for argv in (["lab"], ["lessons"], ["reference"]):
         assert cli.main(argv) == 1
         complaint = capsys.readouterr().err
         assert f"{tmp_path / 'site-packages'}" in complaint
