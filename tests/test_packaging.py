@@ -177,6 +177,17 @@ def test_the_suite_on_other_backends_is_the_librarys():
     assert not everywhere & {"test_doctor", "test_notebooks", "test_nbval", "test_packaging"}
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/reference.md"])
+def test_links_between_the_pages_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http|#)(.*?)\)", text):
+        file, _, heading = target.partition("#")
+        linked = (ROOT / page).parent / file
+        assert linked.is_file(), target
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE) if heading else []
+        assert not heading or heading in {words.lower().replace(" ", "-") for words in headings}, target
+
+
 def test_ci_runs_what_the_readme_says_and_nothing_else():
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
