@@ -12,24 +12,6 @@ import numpy as np
 ops = keras.ops
 
 
-@contextlib.contextmanager
-def float64():
-    """Let Keras compute in float64 while the block runs, for finite differences need the digits."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
-    keras.config.set_dtype_policy("float64")
-    keras.config.set_floatx("float64")
-    try:
-        yield
-    finally:
-        keras.config.set_floatx("float32")
-        keras.config.set_dtype_policy("float32")
-        if keras.backend.backend() == "jax":
-            jax.config.update("jax_enable_x64", False)
-
-
 def numpy(tensors):
     """Return tensors or variables, in whatever structure, as NumPy arrays."""
     return keras.tree.map_structure(ops.convert_to_numpy, tensors)
@@ -141,7 +123,7 @@ def loss(model, x, y, recurrent, nudge=None, training=False, sample_weight=None)
         return float(numpy(model.compute_loss(x, y, model(x, training=training), sample_weight)))
 
 
-def slope(model, x, y, recurrent, cell, place, step, direction, epsilon=1e-5, **options):
+def slope(model, x, y, recurrent, cell, place, step, direction, epsilon, **options):
     """Return the central difference of the loss along a direction of one state at one time step.
 
     Args:
