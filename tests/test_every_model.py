@@ -255,6 +255,15 @@ def stacked_cells():
     return stack(rnn, weights=cells, rnn=rnn)
 
 
+@specimen
+def stacked_cells_with_mask():
+    """Of one size, so that an output of the wrong cell would go unnoticed."""
+    rnn = layers.RNN([layers.SimpleRNNCell(UNITS), layers.LSTMCell(UNITS)], name="rnn")
+    embed = layers.Embedding(WORDS, 2, mask_zero=True, name="words")
+    cells = (f"rnn/cell_{place} kernel recurrent_kernel bias" for place in range(2))
+    return stack(embed, rnn, x=words(), weights=["words embeddings", *cells], rnn=rnn)
+
+
 class TwoTempi(layers.Layer):
     """A cell with two states, whose output is neither of them."""
 

@@ -30,10 +30,10 @@ def data(classes=False):
     return x, (y > 0).astype("float32") if classes else y
 
 
-def build(optimizer=None, model=keras.Model, dropout=0.0, **compiling):
+def build(optimizer=None, model=keras.Model, cell=layers.GRU, dropout=0.0, **compiling):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((LENGTH, FEATURES))
-    hidden = layers.GRU(4, dropout=dropout, recurrent_dropout=dropout, name="rnn")(inputs)
+    hidden = cell(4, dropout=dropout, recurrent_dropout=dropout, name="rnn")(inputs)
     if dropout:
         hidden = layers.Dropout(dropout)(hidden)
     outputs = layers.Dense(1, name="head")(hidden)
@@ -201,18 +201,37 @@ def test_dropout_metrics_and_random_streams_end_the_same(way):
     np.testing.assert_array_equal(recorders[0].global_norm, recorders[1].global_norm)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_a_probe_uses_up_no_random_numbers(training):
-    def run(probe):
-        model = build(dropout=0.3)
-        if probe:
-            rnnkit.probes.state_gradients(model, *data(), training=training)
+PROBES = {
+    "state_gradients": lambda model: rnnkit.probes.state_gradients(model, *data()),
+    "state_gradients in training": lambda model: rnnkit.probes.state_gradients(model, *data(), training=True),
+    "state_jacobians": lambda model: rnnkit.probes.state_jacobians(model, data()[0][:3]),
+}
+
+
+@pytest.mark.parametrize("cell", [layers.SimpleRNN, layers.GRU])
+@pytest.mark.parametrize("probe", PROBES)
+def test_a_probe_uses_up_no_random_numbers_and_leaves_no_dropout_mask(probe, cell):
+    def trained_after(measure):
+        model = build(dropout=0.3, cell=cell)
+        measure(model)
         return fit(model), *end_of(model)
 
-    plain, probed = run(False), run(True)
-    assert plain[0] == probed[0]
-    for expected, number in zip(plain[1], probed[1], strict=True):
+    (history, numbers, _), (probed_history, probed_numbers, _) = map(trained_after, (lambda model: None, PROBES[probe]))
+    assert history == probed_history
+    for expected, number in zip(numbers, probed_numbers, strict=True):
         np.testing.assert_array_equal(expected, number)
+
+
+def test_a_refused_layer_trains_on():
+    """It had drawn its dropout masks when it was refused."""
+    inputs = keras.Input((2, LENGTH, FEATURES))
+    each = layers.TimeDistributed(layers.SimpleRNN(3, dropout=0.3, name="rnn"))(inputs)
+    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(each)))
+    model.compile("sgd", "mse", **FAST)
+    x, y = np.stack([data()[0]] * 2, axis=1), data()[1]
+    with pytest.raises(ValueError, match=r"runs once\. Received: layer 'time_distributed.*/rnn'"):
+        rnnkit.probes.state_gradients(model, x, y)
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
