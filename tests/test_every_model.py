@@ -382,17 +382,14 @@ def time_distributed():
 def regularizers():
     """Those of the activity see every output, so that they reach every state."""
     rnn = layers.GRU(UNITS, activity_regularizer="l2", kernel_regularizer="l2", name="rnn", return_sequences=True)
-    return stack(
-        rnn,
-        layers.GRU(2, activity_regularizer="l2", name="top"),
-        weights=["rnn kernel recurrent_kernel bias", "top kernel recurrent_kernel bias"],
-        rnn=rnn,
-    )
+    top = layers.GRU(2, activity_regularizer="l2", name="top")
+    weights = ["rnn kernel recurrent_kernel bias", "top kernel recurrent_kernel bias"]
+    return stack(rnn, top, weights=weights, rnn=rnn, top=top)
 
 
 @specimen
 def masked_outputs_of_zero():
-    rnn = layers.LSTM(UNITS, return_sequences=True, zero_output_for_mask=True, name="rnn")
+    rnn = layers.LSTM(UNITS, zero_output_for_mask=True, name="rnn")  # 0 for the sequence that ends masked
     embed = layers.Embedding(WORDS, 2, mask_zero=True, name="words")
     return stack(embed, rnn, x=words(), weights=["words embeddings", "rnn kernel recurrent_kernel bias"], rnn=rnn)
 
@@ -460,7 +457,16 @@ def partly_frozen():
     return stack(rnn, top, weights=["top kernel recurrent_kernel bias"], rnn=rnn, top=top)
 
 
-# Models whose weights are recorded, but whose states cannot be followed.
+def shared_recurrent_layer():
+    left, right = keras.Input((TIME, FEATURES)), keras.Input((TIME, FEATURES))
+    rnn = layers.GRU(UNITS, name="rnn")
+    both = layers.Subtract()([rnn(left), rnn(right)])
+    model = compiled(keras.Model([left, right], layers.Dense(1, name="head")(both)))
+    x = [numbers(BATCH, TIME, FEATURES, seed=seed) for seed in (0, 1)]
+    return Specimen(model, x, numbers(BATCH, 1), names("rnn kernel recurrent_kernel bias", "head kernel bias"), {})
+
+
+# Models of which only the weights are looked at here.
 ONLY_WEIGHTS = {
     "convolutional state": lambda: stack(
         layers.Reshape((TIME, FEATURES, 1)),
@@ -473,6 +479,7 @@ ONLY_WEIGHTS = {
         x=numbers(BATCH, 2, TIME, FEATURES),
         weights=["each/rnn kernel recurrent_kernel bias"],
     ),
+    "shared recurrent layer": shared_recurrent_layer,
     "no recurrent layer": lambda: stack(layers.Conv1D(2, 2, name="conv"), weights=["conv kernel bias"]),
 }
 
@@ -525,7 +532,7 @@ def test_state_gradients_are_central_differences_of_nudged_forward_passes(name, 
         np.testing.assert_allclose(slow, reported, rtol=1e-6)  # so the reference is Keras's own model
     model.predict(x, batch_size=BATCH, verbose=0)  # Keras's layers make some of their attributes when they first run
     before = everything(model)
-    measured = probes.state_gradients(model, x, y, layers=list(recurrent), training=training)
+    measured = probes.state_gradients(model, x, y, training=training)
     after = everything(model)
     assert before[1:] == after[1:]
     for old, new in zip(before[0], after[0], strict=True):
