@@ -13,10 +13,6 @@ def sublayers(layer):
         # Cells are named by Keras with a running number; their place in the stack is what the reader knows.
         yield from ((f"cell_{place}", cell) for place, cell in enumerate(layer.cells))
         return
-    if isinstance(layer, keras.layers.Bidirectional):
-        # `.layer` is a template that never runs.
-        yield from ((half.name, half) for half in (layer.forward_layer, layer.backward_layer))
-        return
     held = list(layer.layers) if isinstance(layer, keras.Model) else []
     for value in vars(layer).values():
         held += value if isinstance(value, (list, tuple)) else [value]
