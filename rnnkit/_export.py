@@ -1,0 +1,65 @@
+"""Files that are whole or not there at all, and tables in them."""
+
+import csv
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_writer(path, mode="wb", **opening):
+    """Open a file to write; an older file of that name stays whole until the new one is complete.
+
+    What is written goes to a scratch file beside it, `NAME.xxxxxxxx.part`, which takes the place of `path` in one go
+    when the block ends, and is removed if the block raises. Only a process that is killed leaves its scratch file.
+
+    Args:
+        path: where the file is to be.
+        mode: `"wb"` or `"w"`, as for `open`.
+        **opening: the other arguments of `open`, such as `encoding`.
+
+    Yields:
+        The open file.
+    """
+    target = Path(os.path.realpath(path))  # through a link, as `open` would, rather than in the link's place
+    scratch = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(scratch, mode.replace("w", "x"), **opening) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name with nothing behind it
+        os.replace(scratch, target)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def write_csv(path, header, rows):
+    """Write a table as comma-separated values, in UTF-8; an older file of that name stays whole until it is complete.
+
+    Numbers are written in as few digits as read back as the same number; what is not finite as `nan`, `inf`, `-inf`.
+
+    Args:
+        path: where to write.
+        header: names of the columns.
+        rows: any iterable of rows, each with one value a column; asked for one row at a time.
+
+    Returns:
+        The path written, a `pathlib.Path`.
+
+    Raises:
+        ValueError: if a row has another number of values than the header.
+    """
+    header = list(header)
+    with atomic_writer(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(header)
+        for number, row in enumerate(rows):
+            if len(row) != len(header):
+                raise ValueError(
+                    f"Each row of a table has one value for each of its {len(header)} columns {header}. "
+                    f"Received: row {number} with {len(row)}, {row!r}. Give every row all columns."
+                )
+            table.writerow(map(str, row))  # str, not repr: NumPy's numbers too come without their type
+    return Path(path)
