@@ -78,11 +78,16 @@ def test_a_row_too_short_is_answered_and_leaves_the_older_file(tmp_path):
 def test_whatever_ends_the_writing_leaves_the_older_file_and_nothing_else(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("older")
-    for stopped in (ValueError, KeyboardInterrupt):
-        with pytest.raises(stopped), atomic_writer(path, "w") as file:
+
+    def written_until(stopped):
+        with atomic_writer(path, "w") as file:
             file.write("newer" * 10_000)
             file.flush()
             raise stopped
+
+    for stopped in (ValueError, KeyboardInterrupt):
+        with pytest.raises(stopped):
+            written_until(stopped)
         assert path.read_text() == "older"
         assert os.listdir(tmp_path) == ["run.csv"]
 
