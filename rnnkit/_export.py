@@ -61,5 +61,5 @@ def write_csv(path, header, rows):
                     f"Each row of a table has one value for each of its {len(header)} columns {header}. "
                     f"Received: row {number} with {len(row)}, {row!r}. Give every row all columns."
                 )
-            table.writerow(map(str, row))  # str, not repr: NumPy's numbers too come without their type
+            table.writerow(row)
     return Path(path)

@@ -138,7 +138,8 @@ def test_a_killed_process_leaves_what_it_was_given(tmp_path):
     code = (
         "import os, signal, sys, numpy as np\n"
         "from rnnkit._tensorboard import EventWriter\n"
-        "EventWriter(sys.argv[1]).scalars({'norm': np.arange(300)}, np.arange(300))\n"
+        "writer = EventWriter(sys.argv[1])\n"
+        "writer.scalars({'norm': np.arange(300)}, np.arange(300))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, tmp_path], check=False).returncode == -signal.SIGKILL
