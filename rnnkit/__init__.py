@@ -17,6 +17,7 @@ _NAMES = {
     "GradientRecorder": "recorders",
     "StateGradientRecorder": "recorders",
     "load": "recorders",
+    "LivePlot": "live",
     "ClaimError": "claims",
     "claim": "claims",
     "check": "exercises",
