@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image  # comes with matplotlib
 
 from rnnkit import _display, plot, recorders
 from rnnkit._backend import keras
 
 __all__ = ["LivePlot"]
 
-_SHARE = 0.04  # of the time, for redrawing; with the last picture, drawn once more with care, under 5 %
+_SHARE = 0.05  # of the time since training began, for all pictures, the last one included
 _FIRST = 0.15  # seconds that a picture is expected to take until one was drawn
 _POINTS = 1000  # steps drawn; more would take longer and show no more
 
@@ -26,8 +27,8 @@ class LivePlot(keras.callbacks.Callback):
     """Draw what a recorder has seen so far, again and again, in the notebook while `fit` runs.
 
     The picture stands above the progress bar. It is redrawn at most every `every_seconds`, and less often where a
-    picture takes long: the redraws take at most 4 % of the time since training began, so that a first picture that
-    takes 0.15 s is seen after 4 s. When training ends, the last one is drawn once more, in full.
+    picture takes long: all of them together, with the last, which shows the whole run, take at most 5 % of the time
+    since training began. So, if one takes 0.15 s, the first is seen after 6 s and one every 3 s from then on.
 
     Outside a notebook, in a script, a terminal, or where the environment variable `RNNKIT_EXPECT` is set (a notebook
     that is run to be compared with what it stores), nothing is drawn. A picture that cannot be drawn never stops
@@ -66,6 +67,10 @@ class LivePlot(keras.callbacks.Callback):
         self._picture = _picture(recorder) if draw is None else lambda figure: draw(figure.add_subplot())
         self._clock = time.perf_counter
         self._handle = None
+        if _in_a_notebook():  # a process's first picture takes three times as long: not while the model trains
+            figure = Figure(layout="constrained")
+            plot.gradient_norms({"any": [1.0, 0.1]}, figure.add_subplot())
+            _bundle(figure, "", "")
 
     def on_train_begin(self, logs=None):
         """Make room for the picture."""
@@ -76,7 +81,7 @@ class LivePlot(keras.callbacks.Callback):
                 "Pass both: model.fit(..., callbacks=[recorder, live])."
             )
         self._handle, self._drawn, self._failed = None, 0, False
-        self._pace = _Pace(self.every_seconds, self._clock)
+        self._pace = _Pace(self.every_seconds, self._clock, kept=self.keep)
         if _in_a_notebook():
             from IPython.display import display
 
@@ -85,9 +90,11 @@ class LivePlot(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Draw, if it is time."""
         if self._handle is not None and self._pace.due():
-            with self._pace.drawing():
-                if len(self.recorder.steps) > self._drawn:
-                    self._draw(_frame)
+            if len(self.recorder.steps) > self._drawn:
+                with self._pace.drawing():
+                    self._draw()
+            else:
+                self._pace.put_off()
 
     def on_train_end(self, logs=None):
         """Draw the whole run, or clear the picture away."""
@@ -95,17 +102,17 @@ class LivePlot(keras.callbacks.Callback):
             if not self.keep:
                 self._handle.update({}, raw=True)
             elif len(self.recorder.steps):
-                self._draw(plot._bundle)
+                self._draw()
         self._handle = None
 
-    def _draw(self, bundle):
-        """Draw a figure, and show what `bundle(figure, alt, caption)` makes of it."""
+    def _draw(self):
+        """Draw the recorder and show the picture, or say why not."""
         if self._failed:
             return
         try:
             figure, steps = Figure(layout="constrained"), self.recorder.steps
             said = self._picture(figure)
-            data, metadata = bundle(figure, self.alt or said, f"Up to training step {steps[-1]:,}.")
+            data, metadata = _bundle(figure, self.alt or said, f"Up to training step {steps[-1]:,}.")
             self._handle.update(data, metadata=metadata, raw=True)
             self._drawn = len(steps)
         except Exception as error:  # whatever it is, it is no reason to lose a training run
@@ -114,25 +121,28 @@ class LivePlot(keras.callbacks.Callback):
 
 
 class _Pace:
-    """Says when to draw, so that drawing takes no more than its share of the time."""
+    """Says when to draw, so that all pictures, with a last one if it is kept, take no more than their share."""
 
-    def __init__(self, every_seconds, clock):
-        self.every_seconds, self.clock = every_seconds, clock
+    def __init__(self, every_seconds, clock, kept):
+        self.every_seconds, self.clock, self.kept = every_seconds, clock, kept
         self.begun = self.ended = clock()
-        self.spent, self.longest = 0.0, _FIRST
+        self.spent, self.latest = 0.0, _FIRST
 
     def due(self):
         now = self.clock()
-        affordable = self.spent + self.longest <= _SHARE * (now - self.begun)
+        affordable = self.spent + (1 + self.kept) * self.latest <= _SHARE * (now - self.begun)
         return affordable and now - self.ended >= self.every_seconds
+
+    def put_off(self):
+        self.ended = self.clock()
 
     @contextmanager
     def drawing(self):
         begun = self.clock()
         yield
         self.ended = self.clock()
-        self.spent += self.ended - begun
-        self.longest = max(self.longest, self.ended - begun)
+        self.latest = self.ended - begun
+        self.spent += self.latest
 
 
 def _in_a_notebook():
@@ -183,13 +193,16 @@ def _flow(recorder, figure):
     )
 
 
-def _frame(figure, alt, caption):
-    """Return a figure by MIME type as `plot.show` does, in a third of the time: coarser, and not packed as small."""
-    opened = io.BytesIO()
+def _bundle(figure, alt, caption):
+    """Return a figure by MIME type as `plot.show` does, in a third of the time: for screens, not for print."""
+    opened, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(opened, format="png", dpi=100, pil_kwargs={"compress_level": 1})
-    picture = base64.b64encode(opened.getvalue()).decode()
+    colours = Image.open(opened).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    colours.save(packed, "png")
+    picture = base64.b64encode(packed.getvalue()).decode()
     page = (
         f'<figure style="margin:0"><img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}" '
         f'style="max-width:100%;height:auto"><figcaption>{html.escape(caption)}</figcaption></figure>'
     )
-    return {"text/html": page, "text/plain": f"{alt}\n{caption}"}, {}
+    data = {"text/html": page, "image/png": picture, "text/plain": f"{alt}\n{caption}"}
+    return data, {"image/png": {"alt": alt}}
