@@ -160,11 +160,10 @@ def singular_values(model, x, layer=None, *, log10=False):
     orthonormal again at every step, and the sizes are kept apart as powers of two. As plain numbers, those under 1e-308
     become 0, and those over 1e308 infinite; ask for `log10=True` then.
 
-    What limits them is the Jacobians, computed in the model's own precision. In float32 each is off by about 1e-7 of
-    its size, which moves a singular value in the 7th digit a step, and a direction along which one step alone shrinks
-    a million times more than along others gets no digit right. Build the model with `dtype="float64"` for more. An
-    exact 0 comes out where units are dead or unconnected (rows or columns of zeros); a kernel that is singular in
-    another way is so only up to rounding.
+    What limits them is the Jacobians, computed in the model's own precision. In float32 their entries are off by some
+    1e-7, and the singular values by about as much for every step in between; by more where a Jacobian is nearly
+    singular. Build the model with `dtype="float64"` for more. An exact 0 comes out where units are dead or unconnected
+    (rows or columns of zeros); a kernel that is singular in another way is so only up to rounding.
 
     Args:
         model: a built Keras model; inference mode.

@@ -79,6 +79,13 @@ def test_values_are_those_of_a_product_with_many_digits(name):
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-10)  # of the logarithm: a relative error of the value
 
 
+def test_values_of_one_large_matrix_are_those_of_lapack():
+    """Close to each other, as many are here, they take the most rotations."""
+    jacobians = draw(4, 1, 40, 40) + 5 * np.eye(40)
+    values = np.exp(_spectrum.log_singular_values(jacobians)[:, 0])
+    np.testing.assert_allclose(values, np.linalg.svd(jacobians[:, 0], compute_uv=False), rtol=1e-12)
+
+
 def test_exact_zeros_are_met_in_these_tests():
     for name in ("dead units, dense kernel", "dead units, diagonal kernel", "half of the states, dead units"):
         values = _spectrum.log_singular_values(*PRODUCTS[name])
