@@ -14,6 +14,7 @@ except _NotInstalled:  # a clone on Python's path: `rnnkit doctor` says what to 
 
 _MODULES = ("claims", "exercises", "initializers", "plot", "probes", "recorders", "tasks")
 _NAMES = {
+    "GateRecorder": "recorders",
     "GradientRecorder": "recorders",
     "StateGradientRecorder": "recorders",
     "load": "recorders",

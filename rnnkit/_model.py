@@ -122,6 +122,15 @@ def require_built(model):
         )
 
 
+def require_loss(model):
+    """Raise unless a model was compiled with a loss."""
+    if not model.compiled or model.loss is None:
+        raise ValueError(
+            "A model must be compiled with a loss before its gradients can be measured. "
+            f'Received: model {model.name!r} without one. Call for instance model.compile(loss="mse").'
+        )
+
+
 def require_batch(model, x, y=None):
     """Check a probe batch against a model; raise the rule, what was received, and what to do.
 

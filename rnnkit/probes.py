@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rnnkit import _backend, _model, _spectrum
+from rnnkit import _backend, _gates, _model, _spectrum
 from rnnkit._backend import keras
+from rnnkit._saliency import saliency as saliency  # part of this module to those who use it
 
 ops = keras.ops
 
@@ -97,7 +98,7 @@ def state_gradient_norms(model, x, y, *, layers=None):
 def _state_gradient_function(model, x, y, layers, training=False):
     """Check all that can be wrong, then return `measure(values, x, y, sample_weight)` -> {(layer, state): tensor}."""
     layers = _model.recurrent_layers(model, layers)
-    _require_loss(model)
+    _model.require_loss(model)
     _model.require_batch(model, x, y)
 
     def measure(values, x, y, sample_weight=None):
@@ -106,15 +107,110 @@ def _state_gradient_function(model, x, y, layers, training=False):
                 return model.compute_loss(x, y, model(x, training=training), sample_weight)
 
         gradients = _backend.tap_gradients(loss)
-        for key in layers:
-            if not any(name == key or name.startswith(f"{key}/cell_") for name, _ in gradients):
-                raise ValueError(
-                    "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
-                    f"Received: layer {key!r}, which the forward pass did not run. Leave it out with layers=[...]."
-                )
+        _require_reached(layers, [layer for layer, _ in gradients])
         return gradients
 
     return measure
+
+
+def gates(model, x, *, layers=None, training=False):
+    """Measure the gates of LSTM and GRU layers at every time step, in one forward pass.
+
+    The values are those that the layer's own cell computes, overheard where it applies its activations. With * for the
+    elementwise product, Keras's conventions are
+
+        LSTM: c_t = forget * c_{t-1} + input * candidate,   h_t = output * activation(c_t)
+        GRU:  h_t = update * h_{t-1} + (1 - update) * candidate
+
+    so that a GRU whose update gate is near 1 *keeps* its state (in Cho et al. too; other texts swap the two terms).
+    The reset gate scales what the candidate sees of h_{t-1}: after its product with the recurrent kernel (Keras's
+    default, `reset_after=True`) or before it.
+
+    Args:
+        model: a built Keras model with at least one LSTM or GRU layer.
+        x: inputs (batch, time, ...), as for `model.predict`.
+        layers: name, or list of names, of the layers to measure; by default all that have gates.
+        training: whether the model runs as in training (dropout on) or as in inference.
+
+    Returns:
+        dict from layer name to a dict of arrays (batch, time, units): `"input"`, `"forget"`, `"output"` and
+        `"candidate"` for an LSTM, `"update"`, `"reset"` and `"candidate"` for a GRU. Gates lie between 0 (closed) and 1
+        (open), the candidate between -1 and 1, unless the layer has other activations. Index t of the time axis is the
+        step that reads x[:, t], also in a layer that reads backwards. Masked steps are NaN: there the state is carried
+        over and no gate is used. Cells of a stack are called `layer/cell_0`, `layer/cell_1`...
+
+    Raises:
+        ValueError: if the model is unbuilt or has no gates, a name is unknown or of a layer without gates, or the batch
+            is empty, not finite or of the wrong shape.
+
+    Example:
+        >>> import keras, numpy as np, rnnkit
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.LSTM(4, name="rnn"), keras.layers.Dense(1)])
+        >>> gates = rnnkit.probes.gates(model, np.ones((8, 20, 2)))
+        >>> gates["rnn"]["forget"].shape
+        (8, 20, 4)
+
+    Source: Gers, Schmidhuber & Cummins (2000), "Learning to forget: continual prediction with LSTM"; Cho et al. (2014),
+    "Learning phrase representations using RNN encoder-decoder for statistical machine translation", equations 5-8.
+    """
+    return _gate_function(model, x, layers, training)(x)
+
+
+def gate_statistics(model, x, *, layers=None):
+    """Prepare a cheap repeated measurement of the gates on one probe batch; used while a model trains.
+
+    Args:
+        model: a built Keras model with at least one LSTM or GRU layer.
+        x: probe inputs, as for `gates`.
+        layers: name, or list of names, of the layers; by default all that have gates.
+
+    Returns:
+        A function without arguments. Each call gives, for the model's weights at that moment, a dict from layer name to
+        a dict from gate to an array (5, time), all over batch and units: the mean, the 10 % and the 90 % quantile, the
+        fraction of values under 0.1 and over 0.9. Masked steps do not count.
+
+    Raises:
+        ValueError: as `gates`.
+
+    Example:
+        >>> import keras, numpy as np, rnnkit
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(4, name="rnn"), keras.layers.Dense(1)])
+        >>> measure = rnnkit.probes.gate_statistics(model, np.ones((8, 20, 2)))
+        >>> measure()["rnn"]["update"].shape
+        (5, 20)
+    """
+    measure = _gate_function(model, x, layers)
+    return lambda: {
+        layer: {gate: _gates.statistics(values) for gate, values in of_layer.items()}
+        for layer, of_layer in measure(x).items()
+    }
+
+
+def _gate_function(model, x, layers, training=False):
+    """Check all that can be wrong, then return `measure(x)` -> {layer: {gate: array}}."""
+    layers = _gates.gated_layers(model, layers)
+    _model.require_batch(model, x)
+
+    def measure(values, x):
+        heard = {}
+        with (
+            _inner_loops(layers, lambda key, layer: _gates.listening_loop(key, layer, heard)),
+            _backend.scratch(values),
+        ):
+            model(x, training=training)
+        _require_reached(layers, heard)
+        return heard
+
+    return _backend.compiled(model, measure)
+
+
+def _require_reached(layers, measured):
+    for key in layers:
+        if not any(name == key or name.startswith(f"{key}/cell_") for name in measured):
+            raise ValueError(
+                "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
+                f"Received: layer {key!r}, which the forward pass did not run. Leave it out with layers=[...]."
+            )
 
 
 def state_jacobians(model, x, layer=None, *, state="h"):
@@ -231,14 +327,6 @@ def lyapunov_exponents(model, x, layer=None):
     """
     _, jacobians = _finite_jacobians(model, x, layer)
     return _spectrum.last_log_singular_values(jacobians) / jacobians.shape[1]
-
-
-def _require_loss(model):
-    if not model.compiled or model.loss is None:
-        raise ValueError(
-            "A model must be compiled with a loss before dL/dh_t can be measured. "
-            f'Received: model {model.name!r} without one. Call for instance model.compile(loss="mse").'
-        )
 
 
 # --- inside the recurrence ---------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from rnnkit._backend import keras
 from rnnkit._recording import HISTOGRAM_EDGES, MEASURES, Recording, load
 from rnnkit._tap import Tap, clipping, clipping_optimizer
 
-__all__ = ["GradientRecorder", "StateGradientRecorder", "load"]
+__all__ = ["GateRecorder", "GradientRecorder", "StateGradientRecorder", "load"]
 
 ops = keras.ops
 
@@ -274,7 +274,50 @@ _MEASURED = {
 }
 
 
-class StateGradientRecorder(keras.callbacks.Callback):
+class _ProbeRecorder(keras.callbacks.Callback):
+    """Measure a probe batch every so many training steps; what is measured, a subclass says in `_prepare`."""
+
+    def __init__(self, every, layers):
+        super().__init__()
+        if not isinstance(every, (int, np.integer)) or every < 1:
+            raise ValueError(f"`every` must be a whole number of at least 1. Received: every={every!r}.")
+        self.every, self.layers = int(every), layers
+        self._steps, self._records = [], []
+
+    def on_train_begin(self, logs=None):
+        """Check the probe batch against the model and start a new history."""
+        self._measure = self._prepare()
+        self._steps, self._records = [], []
+        self._step = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Measure before the step, if it is time."""
+        self._begun = batch
+        if not self._steps or self._step // self.every > self._steps[-1] // self.every:
+            self._records.append(self._measure())
+            self._steps.append(self._step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count the steps taken: several under `steps_per_execution`."""
+        self._step += batch - self._begun + 1
+
+    def on_train_end(self, logs=None):
+        """Let go of the model."""
+        self._measure = None
+
+    @property
+    def steps(self):
+        """Training steps taken before each record."""
+        return np.array(self._steps, "int64")
+
+    def _stacked(self):
+        """Return the records, one on the other: the structure of one, with arrays (records, ...)."""
+        if not self._records:
+            return {}
+        return keras.tree.map_structure(lambda *records: np.stack(records), *self._records)
+
+
+class StateGradientRecorder(_ProbeRecorder):
     """Record dL/dh_t for every time step, on a probe batch, every so many training steps.
 
     Attributes:
@@ -305,40 +348,77 @@ class StateGradientRecorder(keras.callbacks.Callback):
     """
 
     def __init__(self, x, y, every=50, layers=None):
-        super().__init__()
-        if not isinstance(every, (int, np.integer)) or every < 1:
-            raise ValueError(f"`every` must be a whole number of at least 1. Received: every={every!r}.")
-        self.x, self.y, self.every, self.layers = x, y, int(every), layers
-        self._steps, self._records = [], []
+        super().__init__(every, layers)
+        self.x, self.y = x, y
 
-    def on_train_begin(self, logs=None):
-        """Check the probe batch against the model and start a new history."""
-        self._measure = probes.state_gradient_norms(self.model, self.x, self.y, layers=self.layers)
-        self._steps, self._records = [], []
-        self._step = 0
-
-    def on_train_batch_begin(self, batch, logs=None):
-        """Measure before the step, if it is time."""
-        self._begun = batch
-        if not self._steps or self._step // self.every > self._steps[-1] // self.every:
-            self._records.append(self._measure())
-            self._steps.append(self._step)
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Count the steps taken: several under `steps_per_execution`."""
-        self._step += batch - self._begun + 1
-
-    def on_train_end(self, logs=None):
-        """Let go of the model."""
-        self._measure = None
-
-    @property
-    def steps(self):
-        """Training steps taken before each record."""
-        return np.array(self._steps, "int64")
+    def _prepare(self):
+        return probes.state_gradient_norms(self.model, self.x, self.y, layers=self.layers)
 
     @property
     def history(self):
         """Mean norm of dL/dh_t, `{"layer": array (records, time)}`."""
-        names = self._records[0] if self._records else ()
-        return {name: np.stack([record[name] for record in self._records]) for name in names}
+        return self._stacked()
+
+
+class GateRecorder(_ProbeRecorder):
+    """Record the gates of LSTM and GRU layers for every time step, on a probe batch, every so many training steps.
+
+    A forget or update gate whose mean stays near 1 carries a state far; one near 0 forgets. A gate with many values
+    under 0.1 or over 0.9 is *saturated*: it behaves like a switch, and hardly any gradient passes through it.
+
+    Attributes:
+        history: dict from layer name to a dict from gate (see `rnnkit.probes.gates`) to an array (records, time), the
+            mean over batch and units. Masked steps do not count; a step at which all are masked is NaN.
+        spread: the same with arrays (2, records, time): the 10 % and the 90 % quantile over batch and units.
+        saturation: the same, without candidates, with arrays (2, records, time): the fraction of the gates that are
+            nearly closed, under 0.1, and that of those nearly open, over 0.9.
+        steps: array (records,), how many training steps had been taken before each record. The first is 0: the model
+            as it was when `fit` began.
+
+    Args:
+        x: probe inputs (batch, time, ...); a small batch is enough.
+        every: training steps between two records. Under `steps_per_execution`, the first chance after that.
+        layers: name, or list of names, of the layers; by default all that have gates.
+
+    Raises:
+        ValueError: if `every` is under 1; when `fit` starts, whatever `rnnkit.probes.gates` would raise.
+
+    Example:
+        >>> import keras, rnnkit
+        >>> x, y = rnnkit.tasks.adding_problem(n=256, length=20, seed=0)
+        >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.LSTM(8, name="rnn"), keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> recorder = rnnkit.GateRecorder(x[:32], every=5)
+        >>> training = model.fit(x, y, batch_size=32, epochs=2, callbacks=[recorder], verbose=0)
+        >>> recorder.history["rnn"]["forget"].shape, recorder.steps
+        ((4, 20), array([ 0,  5, 10, 15]))
+        >>> closed, opened = recorder.saturation["rnn"]["forget"]
+
+    Source: saturation as in Karpathy, Johnson & Fei-Fei (2015), "Visualizing and understanding recurrent networks",
+    arXiv:1506.02078.
+    """
+
+    def __init__(self, x, every=50, layers=None):
+        super().__init__(every, layers)
+        self.x = x
+
+    def _prepare(self):
+        return probes.gate_statistics(self.model, self.x, layers=self.layers)
+
+    @property
+    def history(self):
+        """Mean gate values, `{"layer": {"gate": array (records, time)}}`."""
+        return keras.tree.map_structure(lambda records: records[:, 0], self._stacked())
+
+    @property
+    def spread(self):
+        """10 % and 90 % quantiles, `{"layer": {"gate": array (2, records, time)}}`."""
+        return keras.tree.map_structure(lambda records: np.moveaxis(records[:, 1:3], 1, 0), self._stacked())
+
+    @property
+    def saturation(self):
+        """Fractions under 0.1 and over 0.9, `{"layer": {"gate": array (2, records, time)}}`."""
+        return {
+            layer: {gate: np.moveaxis(of_gate[:, 3:], 1, 0) for gate, of_gate in gates.items() if gate != "candidate"}
+            for layer, gates in self._stacked().items()
+        }

@@ -213,6 +213,84 @@ class TestFlowOverTraining:
             plot.flow_over_training(bad, steps=[1, 2, 3])
 
 
+class TestGates:
+    forget = np.random.default_rng(0).uniform(0, 1, (4, 6, 5))
+
+    def band(self, ax, place=0):
+        """Lower and upper edge of a band at each step."""
+        edges = {}
+        for x, y in ax.collections[place].get_paths()[0].vertices:
+            edges.setdefault(float(x), []).append(y)
+        return [[cut(edges[x]) for x in sorted(edges)] for cut in (min, max)]
+
+    def test_draws_the_mean_and_a_band_over_batch_and_units(self):
+        ax = plot.gates({"input": self.forget / 2, "forget": self.forget, "candidate": self.forget - 1})
+        assert list(curves(ax)) == ["input", "forget"]
+        np.testing.assert_allclose(curves(ax)["forget"], self.forget.mean(axis=(0, 2)))
+        np.testing.assert_allclose(self.band(ax, 1), np.quantile(self.forget, [0.1, 0.9], axis=(0, 2)))
+        assert sorted(words(ax)) == ["forget", "input"]
+        assert ax.get_ylim() == (-0.02, 1.02)
+        assert ax.get_xlabel() == "time step $t$"
+
+    def test_names_choose_and_the_candidate_has_room(self):
+        ax = plot.gates({"reset": self.forget, "candidate": 2 * self.forget - 1}, names="candidate")
+        assert list(curves(ax)) == ["candidate"]
+        assert ax.get_ylim()[0] < curves(ax)["candidate"].min() - 0.1
+
+    def test_masked_steps_are_gaps_and_do_not_count(self):
+        padded = self.forget.copy()
+        padded[0, 2:] = np.nan
+        padded[:, 5] = np.nan
+        ax = plot.gates({"forget": padded})
+        expected = [*self.forget[:, :2].mean(axis=(0, 2)), *self.forget[1:, 2:5].mean(axis=(0, 2)), np.nan]
+        np.testing.assert_allclose(curves(ax)["forget"], expected)
+        assert ax.texts[0].xy == pytest.approx((4, expected[4]))
+
+    def test_a_single_step_is_seen(self):
+        assert plot.gates({"forget": self.forget[:, :1]}).lines[0].get_marker() == "o"
+
+    def test_takes_a_recorder_and_draws_over_the_training(self):
+        history = np.array([[0.2, 0.4, np.nan], [0.5, 0.9, np.nan]])
+        recorder = SimpleNamespace(
+            history={"rnn": {"forget": history}},
+            spread={"rnn": {"forget": np.stack([history - 0.1, history + 0.1])}},
+            steps=[0, 50],
+        )
+        given = plt.subplots()[1]
+        ax = plot.gates(recorder, ax=given)
+        assert ax is given
+        np.testing.assert_allclose(ax.lines[0].get_data(), [[0, 50], [0.3, 0.7]])
+        np.testing.assert_allclose(self.band(ax), [[0.2, 0.6], [0.4, 0.8]])
+        assert ax.get_xlabel() == "training step"
+
+    def test_one_layer_of_several(self):
+        of_two = {"lower": {"forget": self.forget}, "upper": {"update": self.forget}}
+        assert list(curves(plot.gates(of_two, layer="upper"))) == ["update"]
+        assert list(curves(plot.gates({"upper": of_two["upper"]}))) == ["update"]
+        with pytest.raises(ValueError, match=r"one layer.*\['lower', 'upper'\].*layer="):
+            plot.gates(of_two)
+        with pytest.raises(ValueError, match=r"layer must be one of.*Received: 'uper'. Did you mean 'upper'"):
+            plot.gates(of_two, layer="uper")
+
+    def test_what_are_no_gates_is_refused(self):
+        for bad in (np.ones((2, 3)), np.ones((0, 2, 3)), np.full((1, 1, 1), np.inf)):
+            with pytest.raises(ValueError, match=r"\(batch, time, units\).*Received: 'forget', shape .*probes.gates"):
+                plot.gates({"forget": bad})
+        diverged = SimpleNamespace(
+            history={"rnn": {"forget": np.full((2, 3), np.nan)}},
+            spread={"rnn": {"forget": np.full((2, 2, 3), np.nan)}},
+            steps=[0, 1],
+        )
+        for nan in ({"forget": np.full((1, 2, 3), np.nan)}, diverged):
+            with pytest.raises(ValueError, match="'forget', NaN at every step"):
+                plot.gates(nan)
+        with pytest.raises(ValueError, match=r"gate must be one of \['forget'\]. Received: 'forgt'"):
+            plot.gates({"forget": self.forget}, names="forgt")
+        for nothing in ({}, SimpleNamespace(history={}, steps=[]), self.forget):
+            with pytest.raises(ValueError, match="gates of one layer"):
+                plot.gates(nothing)
+
+
 # --- the fingerprint ---------------------------------------------------------------------------------------------
 
 
