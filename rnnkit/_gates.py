@@ -85,7 +85,7 @@ def listening_loop(key, layer, heard):
         values = ops.flip(values, axis=1) if layer.go_backwards else values
         values = ops.cast(values, keras.backend.result_type(values.dtype, "float32"))
         if mask is not None:
-            values = ops.where(mask[..., None], values, float("nan"))
+            values = ops.where(ops.cast(mask, "bool")[..., None], values, float("nan"))
         start = 0
         for key, gate in names:
             heard.setdefault(key, {})[gate] = values[..., start : start + cells[key].units]
