@@ -358,12 +358,21 @@ def _inner_loops(layers, make):
             # Through __dict__, since Keras's own __setattr__ would track what is assigned.
             vars(layer)["inner_loop"] = guarded(key, layer)
             stack.callback(vars(layer).pop, "inner_loop", None)
+            stack.callback(_forget_dropout_masks, layer.cell)  # a layer that raises keeps them
         try:
             yield
         except Exception:
             if refused:
                 raise refused[0] from None  # without the arguments that Keras adds to errors in a layer's call
             raise
+
+
+def _forget_dropout_masks(cell):
+    """Let a cell draw new masks when it next runs, as Keras does at the end of a layer's call."""
+    for one in getattr(cell, "cells", [cell]):
+        if hasattr(one, "reset_dropout_mask"):
+            one.reset_dropout_mask()
+            one.reset_recurrent_dropout_mask()
 
 
 def _refusal(key, sequences, again):
@@ -390,7 +399,9 @@ def _perturbed(layers, watch):
 
             def cell(inputs, states):
                 inputs, *deltas = _split(inputs, sizes)
-                return _perturbed_step(layer.cell, inputs, keras.tree.flatten(states), deltas, training)
+                output, new = _perturbed_step(layer.cell, inputs, keras.tree.flatten(states), deltas, training)
+                # On JAX Keras tells by the nesting which state is the output of a stack.
+                return output, keras.tree.pack_sequence_as(list(states), new)
 
             # Keras's loop takes one input tensor: let the perturbations ride along as extra features.
             return _keras_loop(layer, cell, ops.concatenate([sequences, *taps], axis=-1), initial_state, mask)
@@ -407,9 +418,7 @@ def _keras_loop(layer, cell, sequences, initial_state, mask):
         for name in ("go_backwards", "unroll", "zero_output_for_mask", "return_sequences", "stateful")
     }
     mask = keras.tree.flatten(mask)[0] if mask is not None else None
-    return keras.layers.RNN.inner_loop(
-        SimpleNamespace(cell=cell, **settings), sequences, keras.tree.flatten(initial_state), mask
-    )
+    return keras.layers.RNN.inner_loop(SimpleNamespace(cell=cell, **settings), sequences, initial_state, mask)
 
 
 def _states(key, cell):
@@ -494,13 +503,16 @@ def _joint_jacobians(model, x, name):
     batch, time, _ = sequences.shape
     sizes = [size for *_, size in _states("", recurrent.cell)]
     before = np.empty((batch, time, sum(sizes)), sequences.dtype)
-    for t in range(time):
-        before[:, t] = np.concatenate(states, axis=-1)
-        tensors = [ops.convert_to_tensor(array) for array in (sequences[:, t], *states)]
-        _, new = _call_cell(recurrent.cell, tensors[0], tensors[1:], False)
-        keep = mask[:, t, None]
-        states = [np.where(keep, ops.convert_to_numpy(n), s) for n, s in zip(new, states, strict=True)]
-    jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
+    with _backend.scratch():
+        for t in range(time):
+            before[:, t] = np.concatenate(states, axis=-1)
+            tensors = [ops.convert_to_tensor(array) for array in (sequences[:, t], *states)]
+            _, new = _call_cell(recurrent.cell, tensors[0], tensors[1:], False)
+            keep = mask[:, t, None]
+            states = [np.where(keep, ops.convert_to_numpy(n), s) for n, s in zip(new, states, strict=True)]
+        _forget_dropout_masks(recurrent.cell)
+        jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
+        _forget_dropout_masks(recurrent.cell)
     jacobians[~mask] = np.eye(sum(sizes))
     return recurrent, jacobians[:, ::-1] if recurrent.go_backwards else jacobians
 

@@ -139,7 +139,7 @@ def test_last_output_alone_still_gives_a_gradient_at_every_step():
 def test_stacked_bidirectional_and_nested_layers_each_have_their_own_key():
     inner = keras.Sequential([keras.Input((TIME, 2 * UNITS)), keras.layers.GRU(UNITS, name="rnn")], name="inner")
     model = compiled(
-        keras.layers.Bidirectional(keras.layers.LSTM(UNITS, return_sequences=True), name="both"),
+        keras.layers.Bidirectional(keras.layers.LSTM(UNITS, return_sequences=True, name="lstm"), name="both"),
         keras.layers.RNN(
             [keras.layers.GRUCell(5), keras.layers.LSTMCell(2 * UNITS)], return_sequences=True, name="two"
         ),
@@ -177,7 +177,9 @@ def test_gradient_of_a_lower_layer_comes_through_all_layers_above(digits):
 
 def test_backward_half_of_a_bidirectional_layer_is_indexed_by_input_step(digits):
     """Its last state is the one after reading x[:, 0]; that one alone meets the loss directly."""
-    model = compiled(keras.layers.Bidirectional(keras.layers.SimpleRNN(UNITS), name="both"), keras.layers.Dense(1))
+    model = compiled(
+        keras.layers.Bidirectional(keras.layers.SimpleRNN(UNITS, name="simple_rnn"), name="both"), keras.layers.Dense(1)
+    )
     x, y = batch()
     backward = probes.state_gradients(model, x, y)["both/backward_simple_rnn"]["h"]
     V = numpy(model.layers[-1].kernel)

@@ -33,10 +33,14 @@ def compiled(model, function):
     Returns:
         A function of arrays that returns what `function` does, as NumPy arrays.
     """
-    # A graph reads variables when it runs: no values need to be handed in. TensorFlow warns when the same *code* is
+    # Keras looks up the weights of regularizers among the values. TensorFlow warns when the same *code* is
     # traced often; measuring many models is just that, and a partial has no code. Autograph would rewrite the code
     # and, with it, the errors raised there.
-    graph = tf.function(functools.partial(function, ()), reduce_retracing=True, autograph=False)
+    graph = tf.function(
+        functools.partial(lambda *arrays: function([(v, v.value) for v in model.variables], *arrays)),
+        reduce_retracing=True,
+        autograph=False,
+    )
 
     def run(*arrays):
         result = keras.tree.map_structure(lambda tensor: tensor.numpy(), graph(*arrays))

@@ -25,7 +25,9 @@ def compiled(model, function):
 
     def run(*arrays):
         arrays = keras.tree.map_structure(lambda array: None if array is None else ops.convert_to_tensor(array), arrays)
-        result = keras.tree.map_structure(ops.convert_to_numpy, function((), *arrays))
+        values = [(variable, variable.value) for variable in model.variables]
+        with torch.random.fork_rng():  # dropout without a seed draws from torch's own stream
+            result = keras.tree.map_structure(ops.convert_to_numpy, function(values, *arrays))
         with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
             pass
         return result
