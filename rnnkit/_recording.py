@@ -2,10 +2,11 @@
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from rnnkit._export import atomic_writer, write_csv
 
 # Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry.
 HISTOGRAM_EDGES = np.arange(-20.0, 5.0)
@@ -196,6 +197,19 @@ class Recording:
             ignore_index=True,
         )
 
+    def to_csv(self, path):
+        """Write the table of `to_frame` as comma-separated values, and return the path written."""
+        clipped = self.clipped
+        scalars = {measure: arrays for measure, arrays in self.measured.items() if MEASURES[measure] == 1}
+        rows = (
+            (step, *name.rpartition("/")[::2], norm, *rest)
+            for name, norms in self.history.items()
+            for step, norm, *rest in zip(
+                self.steps, norms, clipped[name], *(arrays[name] for arrays in scalars.values()), strict=True
+            )
+        )
+        return write_csv(path, ["step", "layer", "weight", "norm", "clipped_norm", *scalars], rows)
+
     def save(self, path):
         """Write the recording to an .npz file; an older file of that name stays whole until the new one is complete.
 
@@ -208,14 +222,8 @@ class Recording:
         path = Path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         about = {name: getattr(self, name) for name in _ABOUT}
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, about=json.dumps(about), steps=self.steps, rows=self._rows[: self._count])
-            os.replace(scratch, path)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
+        with atomic_writer(path) as file:
+            np.savez(file, about=json.dumps(about), steps=self.steps, rows=self._rows[: self._count])
         return path
 
 

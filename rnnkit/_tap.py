@@ -1,7 +1,5 @@
 """A look into a model's training step, where the optimizer takes the gradients."""
 
-from functools import cached_property
-
 from rnnkit import _backend
 from rnnkit._backend import keras
 
@@ -60,6 +58,22 @@ class Tap:
             recorder.after(row, update, **where)
 
 
+def _computed_once(method):
+    """Make a property that keeps what it returns.
+
+    `functools.cached_property` holds a lock until Python 3.12: one replica of a `tf.distribute` strategy would wait for
+    it, while the one that holds it waits for that replica.
+    """
+    name = f"_{method.__name__}"
+
+    def get(self):
+        if name not in vars(self):
+            setattr(self, name, method(self))
+        return getattr(self, name)
+
+    return property(get, doc=method.__doc__)
+
+
 class Update:
     """What one training step does to the weights: the gradients it has and those that it goes on to use.
 
@@ -75,17 +89,17 @@ class Update:
         # Kept from before: by the time they are asked for, the accumulators may have been emptied.
         self._mean, self.counts = self._accumulated()
 
-    @cached_property
+    @_computed_once
     def gradients(self):
         """Gradient of this step's batch by each variable, summed over replicas; zeros where there is none."""
         return self._filled(self._local)
 
-    @cached_property
+    @_computed_once
     def used(self):
         """The gradient that the optimizer clips: the mean of several steps under gradient accumulation."""
         return self.gradients if self._mean is self._local else self._filled(self._mean)
 
-    @cached_property
+    @_computed_once
     def clipped(self):
         """What clipping makes of `used`. On several replicas Keras clips on each of them, before it adds up."""
         return self._filled(_clip(self._mean, *clipping(self.optimizer)))

@@ -247,6 +247,10 @@ class GradientRecorder(keras.callbacks.Callback):
         """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
         return self.recording.to_frame()
 
+    def to_csv(self, path):
+        """Write the table of `to_frame` as a CSV file, whole or not at all; return its path. Does without pandas."""
+        return self.recording.to_csv(path)
+
     def save(self, path):
         """Write what was recorded to an .npz file, for `rnnkit.load`; return its path."""
         return self.recording.save(path)

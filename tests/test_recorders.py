@@ -448,3 +448,15 @@ class TestStateGradientRecorder:
             rnnkit.StateGradientRecorder(*data(), every=0)
         with pytest.raises(ValueError, match="Did you mean 'rnn'"):
             fit(build(), rnnkit.StateGradientRecorder(*data(), layers="rn"))
+
+
+def test_csv_holds_what_the_table_does(tmp_path):
+    pd = pytest.importorskip("pandas")
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(3, name="rnn"), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1, clipnorm=0.01), "mse")
+    recorder = rnnkit.GradientRecorder(measures=["max", "update_ratio"])
+    model.fit(np.ones((8, 4, 2)), np.ones((8, 1)), batch_size=4, callbacks=[recorder], verbose=0)
+    written = pd.read_csv(recorder.to_csv(tmp_path / "norms.csv"))
+    table = recorder.to_frame()
+    assert list(written.columns) == list(table.columns)
+    pd.testing.assert_frame_equal(written, table, check_dtype=False)
