@@ -2,11 +2,10 @@
 
 import inspect
 from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 
-from rnnkit import _model
+from rnnkit import _loop, _model
 from rnnkit._backend import keras
 from rnnkit._backend._attribute import shadowed
 
@@ -54,8 +53,6 @@ def listening_loop(key, layer, heard):
     trains = {"training"} & set(inspect.signature(layer.cell.call).parameters)
 
     def inner_loop(sequences, initial_state, mask, training):
-        mask = keras.tree.flatten(mask)[0] if mask is not None else None
-
         def cell(inputs, states):
             _, *states = states
             with ExitStack() as stack:
@@ -75,17 +72,14 @@ def listening_loop(key, layer, heard):
             first if first.shape[-1] == width else ops.zeros((ops.shape(first)[0], width), first.dtype),
             [(0, 0), (0, extra)],
         )
-        settings = {
-            name: getattr(layer, name) for name in ("go_backwards", "unroll", "zero_output_for_mask", "stateful")
-        }
-        last, outputs, (_, *states) = keras.layers.RNN.inner_loop(
-            SimpleNamespace(cell=cell, return_sequences=True, **settings), sequences, [before, *initial_state], mask
+        last, outputs, (_, *states) = _loop.keras_loop(
+            layer, cell, sequences, [before, *initial_state], mask, return_sequences=True
         )
         values = outputs[..., width:]
         values = ops.flip(values, axis=1) if layer.go_backwards else values
         values = ops.cast(values, keras.backend.result_type(values.dtype, "float32"))
         if mask is not None:
-            values = ops.where(ops.cast(mask, "bool")[..., None], values, float("nan"))
+            values = ops.where(ops.cast(keras.tree.flatten(mask)[0], "bool")[..., None], values, float("nan"))
         start = 0
         for key, gate in names:
             heard.setdefault(key, {})[gate] = values[..., start : start + cells[key].units]
@@ -96,10 +90,7 @@ def listening_loop(key, layer, heard):
 
 
 def _gated_cells(key, cell):
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        found = [_gated_cells(f"{key}/cell_{place}", one) for place, one in enumerate(cell.cells)]
-        return {key: one for cells in found for key, one in cells.items()}
-    return {key: cell} if isinstance(cell, tuple(_GATES)) else {}
+    return {key: one for key, one in _loop.cells(key, cell).items() if isinstance(one, tuple(_GATES))}
 
 
 def _kind(cell):

@@ -178,37 +178,28 @@ class Recording:
         """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
         import pandas as pd
 
-        clipped = self.clipped
-        scalars = {measure: arrays for measure, arrays in self.measured.items() if MEASURES[measure] == 1}
-        return pd.concat(
-            [
-                pd.DataFrame(
-                    {
-                        "step": self.steps,
-                        "layer": name.rpartition("/")[0],
-                        "weight": name.rpartition("/")[2],
-                        "norm": norms,
-                        "clipped_norm": clipped[name],
-                        **{measure: arrays[name] for measure, arrays in scalars.items()},
-                    }
-                )
-                for name, norms in self.history.items()
-            ],
-            ignore_index=True,
-        )
+        return pd.concat([pd.DataFrame(columns) for columns in self._tables()], ignore_index=True)
 
     def to_csv(self, path):
         """Write the table of `to_frame` as comma-separated values, and return the path written."""
+        tables = list(self._tables())
+        rows = (row for columns in tables for row in zip(*columns.values(), strict=True))
+        return write_csv(path, tables[0], rows)
+
+    def _tables(self):
+        """Yield the columns of each weight's part of the table, `{"column": (steps,)}`."""
         clipped = self.clipped
         scalars = {measure: arrays for measure, arrays in self.measured.items() if MEASURES[measure] == 1}
-        rows = (
-            (step, *name.rpartition("/")[::2], norm, *rest)
-            for name, norms in self.history.items()
-            for step, norm, *rest in zip(
-                self.steps, norms, clipped[name], *(arrays[name] for arrays in scalars.values()), strict=True
-            )
-        )
-        return write_csv(path, ["step", "layer", "weight", "norm", "clipped_norm", *scalars], rows)
+        for name, norms in self.history.items():
+            layer, _, weight = name.rpartition("/")
+            yield {
+                "step": self.steps,
+                "layer": [layer] * len(norms),
+                "weight": [weight] * len(norms),
+                "norm": norms,
+                "clipped_norm": clipped[name],
+                **{measure: arrays[name] for measure, arrays in scalars.items()},
+            }
 
     def save(self, path):
         """Write the recording to an .npz file; an older file of that name stays whole until the new one is complete.

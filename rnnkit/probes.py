@@ -1,12 +1,10 @@
 """One-shot measurements on a model and a batch: gradients and Jacobians of the states, as NumPy arrays."""
 
 import inspect
-from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 
-from rnnkit import _backend, _gates, _model, _spectrum
+from rnnkit import _backend, _gates, _loop, _model, _spectrum
 from rnnkit._backend import keras
 from rnnkit._saliency import saliency as saliency  # part of this module to those who use it
 
@@ -194,7 +192,7 @@ def _gate_function(model, x, layers, training=False):
     def measure(values, x):
         heard = {}
         with (
-            _inner_loops(layers, lambda key, layer: _gates.listening_loop(key, layer, heard)),
+            _loop.replaced(layers, lambda key, layer: _gates.listening_loop(key, layer, heard)),
             _backend.scratch(values),
         ):
             model(x, training=training)
@@ -332,61 +330,6 @@ def lyapunov_exponents(model, x, layer=None):
 # --- inside the recurrence ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _inner_loops(layers, make):
-    """While the block runs, replace each layer's loop over time by `make(key, layer)`; leave nothing behind.
-
-    `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
-    through once its inputs, mask and initial state are known.
-    """
-    refused = []
-
-    def guarded(key, layer):
-        loop, runs = make(key, layer), []
-
-        def inner_loop(sequences, initial_state, mask, training=False):
-            if runs or len(sequences.shape) != 3:
-                refused.append(_refusal(key, sequences, again=bool(runs)))
-                raise refused[0]
-            runs.append(True)
-            return loop(sequences, initial_state, mask, training)
-
-        return inner_loop
-
-    with ExitStack() as stack:
-        for key, layer in layers.items():
-            # Through __dict__, since Keras's own __setattr__ would track what is assigned.
-            vars(layer)["inner_loop"] = guarded(key, layer)
-            stack.callback(vars(layer).pop, "inner_loop", None)
-            stack.callback(_forget_dropout_masks, layer.cell)  # a layer that raises keeps them
-        try:
-            yield
-        except Exception:
-            if refused:
-                raise refused[0] from None  # without the arguments that Keras adds to errors in a layer's call
-            raise
-
-
-def _forget_dropout_masks(cell):
-    """Let a cell draw new masks when it next runs, as Keras does at the end of a layer's call."""
-    for one in getattr(cell, "cells", [cell]):
-        if hasattr(one, "reset_dropout_mask"):
-            one.reset_dropout_mask()
-            one.reset_recurrent_dropout_mask()
-
-
-def _refusal(key, sequences, again):
-    """Say why the states of a layer cannot be followed."""
-    if again:  # the states of the two runs would be taken for one another
-        rule, received = "that the model runs once", "which runs several times (shared, or inside TimeDistributed)"
-    else:
-        rule, received = "that reads (batch, time, features)", f"whose input has the shape {tuple(sequences.shape)}"
-    return ValueError(
-        f"States can be followed in a layer {rule}. Received: layer {key!r}, {received}. "
-        "Leave it out with layers=[...]."
-    )
-
-
 def _perturbed(layers, watch):
     """Add `watch((layer, state), shape, dtype)` to every state of the given layers at every time step."""
 
@@ -404,32 +347,21 @@ def _perturbed(layers, watch):
                 return output, keras.tree.pack_sequence_as(list(states), new)
 
             # Keras's loop takes one input tensor: let the perturbations ride along as extra features.
-            return _keras_loop(layer, cell, ops.concatenate([sequences, *taps], axis=-1), initial_state, mask)
+            return _loop.keras_loop(layer, cell, ops.concatenate([sequences, *taps], axis=-1), initial_state, mask)
 
         return inner_loop
 
-    return _inner_loops(layers, make)
-
-
-def _keras_loop(layer, cell, sequences, initial_state, mask):
-    """Run `keras.layers.RNN.inner_loop` with another cell, without making that cell a part of the layer."""
-    settings = {
-        name: getattr(layer, name)
-        for name in ("go_backwards", "unroll", "zero_output_for_mask", "return_sequences", "stateful")
-    }
-    mask = keras.tree.flatten(mask)[0] if mask is not None else None
-    return keras.layers.RNN.inner_loop(SimpleNamespace(cell=cell, **settings), sequences, initial_state, mask)
+    return _loop.replaced(layers, make)
 
 
 def _states(key, cell):
     """Return `(layer key, state name, size)` for every state of a cell, a stack's cells one after the other."""
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        return [state for place, one in enumerate(cell.cells) for state in _states(f"{key}/cell_{place}", one)]
-    sizes = keras.tree.flatten(cell.state_size)
-    names = (
-        ["h", "c"] if isinstance(cell, keras.layers.LSTMCell) else ["h", *(f"state_{n}" for n in range(1, len(sizes)))]
-    )
-    return [(key, name, size) for name, size in zip(names, sizes, strict=True)]
+    found = []
+    for name, one in _loop.cells(key, cell).items():
+        sizes = keras.tree.flatten(one.state_size)
+        others = ["c"] if isinstance(one, keras.layers.LSTMCell) else [f"state_{n}" for n in range(1, len(sizes))]
+        found += [(name, state, size) for state, size in zip(["h", *others], sizes, strict=True)]
+    return found
 
 
 def _perturbed_step(cell, inputs, states, deltas, training):
@@ -510,9 +442,9 @@ def _joint_jacobians(model, x, name):
             _, new = _call_cell(recurrent.cell, tensors[0], tensors[1:], False)
             keep = mask[:, t, None]
             states = [np.where(keep, ops.convert_to_numpy(n), s) for n, s in zip(new, states, strict=True)]
-        _forget_dropout_masks(recurrent.cell)
+        _loop.forget_dropout_masks(recurrent.cell)
         jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
-        _forget_dropout_masks(recurrent.cell)
+        _loop.forget_dropout_masks(recurrent.cell)
     jacobians[~mask] = np.eye(sum(sizes))
     return recurrent, jacobians[:, ::-1] if recurrent.go_backwards else jacobians
 
@@ -566,7 +498,7 @@ def _seen_by(model, layer, x):
 
             return inner_loop
 
-        with _inner_loops({layer.name: layer}, make), _backend.scratch(values):
+        with _loop.replaced({layer.name: layer}, make), _backend.scratch(values):
             model(x, training=False)
         if not seen:
             raise ValueError(

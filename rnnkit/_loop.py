@@ -1,0 +1,79 @@
+"""A recurrent layer's loop over time, with something else in its place while a measurement runs."""
+
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+
+from rnnkit._backend import keras
+from rnnkit._backend._attribute import shadowed
+
+
+@contextmanager
+def replaced(layers, make):
+    """While the block runs, replace each layer's loop over time by `make(key, layer)`; leave nothing behind.
+
+    `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
+    through once its inputs, mask and initial state are known.
+    """
+    refused = []
+
+    def guarded(key, layer):
+        loop, runs = make(key, layer), []
+
+        def inner_loop(sequences, initial_state, mask, training=False):
+            if runs or len(sequences.shape) != 3:
+                refused.append(_refusal(key, sequences, again=bool(runs)))
+                raise refused[0]
+            runs.append(True)
+            return loop(sequences, initial_state, mask, training)
+
+        return inner_loop
+
+    with ExitStack() as stack:
+        for key, layer in layers.items():
+            stack.enter_context(shadowed(layer, "inner_loop", guarded(key, layer)))
+            stack.callback(forget_dropout_masks, layer.cell)  # a layer that raises keeps them
+        try:
+            yield
+        except Exception:
+            if refused:
+                raise refused[0] from None  # without the arguments that Keras adds to errors in a layer's call
+            raise
+
+
+def keras_loop(layer, cell, sequences, initial_state, mask, **settings):
+    """Run `keras.layers.RNN.inner_loop` with another cell, without making that cell a part of the layer.
+
+    The layer's own settings hold, but for those given.
+    """
+    names = ("go_backwards", "unroll", "zero_output_for_mask", "return_sequences", "stateful")
+    settings = {name: getattr(layer, name) for name in names} | settings
+    mask = keras.tree.flatten(mask)[0] if mask is not None else None
+    return keras.layers.RNN.inner_loop(SimpleNamespace(cell=cell, **settings), sequences, initial_state, mask)
+
+
+def cells(key, cell):
+    """Return `{key: cell}`: the cells of a stack are called `key/cell_0`, `key/cell_1`...; one cell, `key`."""
+    if not isinstance(cell, keras.layers.StackedRNNCells):
+        return {key: cell}
+    found = [cells(f"{key}/cell_{place}", one) for place, one in enumerate(cell.cells)]
+    return {key: one for part in found for key, one in part.items()}
+
+
+def forget_dropout_masks(cell):
+    """Let a cell draw new masks when it next runs, as Keras does at the end of a layer's call."""
+    for one in cells("", cell).values():
+        if hasattr(one, "reset_dropout_mask"):
+            one.reset_dropout_mask()
+            one.reset_recurrent_dropout_mask()
+
+
+def _refusal(key, sequences, again):
+    """Say why the states of a layer cannot be followed."""
+    if again:  # the states of the two runs would be taken for one another
+        rule, received = "that the model runs once", "which runs several times (shared, or inside TimeDistributed)"
+    else:
+        rule, received = "that reads (batch, time, features)", f"whose input has the shape {tuple(sequences.shape)}"
+    return ValueError(
+        f"States can be followed in a layer {rule}. Received: layer {key!r}, {received}. "
+        "Leave it out with layers=[...]."
+    )
