@@ -128,15 +128,15 @@ def singular_values(values, ax=None, *, rate=None, label=None):
 
     Args:
         values: array (batch, time, units) from `rnnkit.probes.singular_values`, of which the median over the batch is
-            drawn, or (time, units) of one example. A 0 stands for what rounding hides, 1e-14 below the largest.
+            drawn, or (time, units) of one example.
         ax: matplotlib axes to draw on; new ones by default.
         rate: factor by which the largest is predicted to change each step back, or a list of them; drawn as dotted
             lines with circles.
         label: name of the curves; needed to tell several calls on one axes apart.
 
     Returns:
-        The axes. The thick line is the largest, the thin one the median, and the band reaches down to the smallest, or
-        to where float64 ends, 1e-14 below the largest.
+        The axes. The thick line is the largest, the thin one the median, and the band reaches down to the smallest.
+        Median and band are drawn no lower than 1e-14 times the largest, so that the largest can still be read.
 
     Raises:
         ValueError: if the array has another rank, is empty or holds NaN, or a rate is not positive.

@@ -59,6 +59,7 @@ def test_backpropagation_right(answer):
             lambda last, h, W: backwards_loop(last, np.emath.sqrt(h), W).real,
             "1 - h**2, not 1 - h",
         ),
+        (lambda last, h, W: backwards_loop(last, np.tanh(h), W), "without another tanh"),
         (lambda last, h, W: backwards_loop(last, h, W)[:-1], "The last step has one too"),
         (lambda last, h, W: backwards_loop(last, h, W).T, "shape"),
         (lambda last, h, W: last, "shape"),
@@ -108,6 +109,7 @@ def test_rate_right(answer):
         (lambda W, h: np.linalg.eigvals(W).real.max() * np.mean(1 - h**2), "largest real part"),
         (lambda W, h: np.abs(np.linalg.eigvals(W)).mean() * np.mean(1 - h**2), "averages the absolute eigenvalues"),
         (lambda W, h: radius(W) * np.mean(1 - h), "1 - h**2, not 1 - h"),
+        (lambda W, h: radius(W) * np.mean(1 - np.tanh(h) ** 2), "without another tanh"),
         (lambda W, h: radius(W) * (1 - h.mean() ** 2), "1 minus the square of the average"),
         (lambda W, h: radius(W) * (1 - h**2).mean(axis=0), "one number"),
         (lambda W, h: max(np.linalg.eigvals(W), key=abs) * 1j * np.mean(1 - h**2), "complex"),
@@ -124,10 +126,14 @@ def rotation(units, seed, gain=1.0):
     return gain * np.linalg.qr(np.random.default_rng(seed).normal(size=(units, units)))[0]
 
 
-def from_keras(units, seed):
+def initializer(seed):
     import keras
 
-    return keras.initializers.Orthogonal(gain=1.25, seed=seed)((units, units))
+    return keras.initializers.Orthogonal(gain=1.25, seed=seed)
+
+
+def from_keras(units, seed):
+    return initializer(seed)((units, units))
 
 
 @pytest.mark.parametrize("answer", [lambda units, seed: rotation(units, seed, 1.2), from_keras])
@@ -141,6 +147,8 @@ def test_kernel_right(answer):
         (lambda units, seed: 0.1 * np.random.default_rng(seed).normal(size=(units, units)), "it still vanishes"),
         (lambda units, seed: rotation(units, seed, 0.9), "it still vanishes"),
         (lambda units, seed: np.eye(units), "it still vanishes"),
+        (lambda units, seed: 1.2 * np.eye(units), "another kind of matrix"),  # a larger gain would make it worse
+        (lambda units, seed: initializer(seed), "Call it"),
         (lambda units, seed: rotation(units, seed, 2.0), "it explodes"),
         (lambda units, seed: np.ones(units), "shape (32,)"),
         (lambda units, seed: np.full((units, units), np.nan), "NaN"),

@@ -39,6 +39,9 @@ def _examine_backpropagation(answer):
             last, h, W, shift=1
         ),
         "the slope of tanh is 1 - h**2, not 1 - h": _back(last, h, W, slope=lambda state: 1 - state),
+        "h has been through tanh already: the slope is 1 - h**2, without another tanh": _back(
+            last, h, W, slope=lambda state: 1 - np.tanh(state) ** 2
+        ),
         "the kernel comes before the slope. Going back, the slope 1 - h_t**2 is met first, then W.T": _back(
             last, h, W, kernel_first=True
         ),
@@ -87,6 +90,9 @@ def _examine_rate(answer):
         "that averages the absolute eigenvalues. The largest one wins in the long run": np.abs(eigenvalues).mean()
         * slope,
         "the slope of tanh is 1 - h**2, not 1 - h": largest * np.mean(1 - h),
+        "h has been through tanh already: the slope is 1 - h**2, without another tanh": (
+            largest * np.mean(1 - np.tanh(h) ** 2)
+        ),
         "average the slopes 1 - h**2; that is not 1 minus the square of the average": largest * (1 - np.mean(h) ** 2),
     }.items():
         if np.isclose(received, wrong):
@@ -122,7 +128,10 @@ def kernel_ratio(kernel, seed):
 
 
 def _examine_kernel(answer):
-    kernels = [np.asarray(answer(32, seed), dtype=float) for seed in range(5)]
+    kernels = [answer(32, seed) for seed in range(5)]
+    if any(map(callable, kernels)):
+        raise NotYet("that is an initializer, not yet a kernel. Call it: initializer((units, units)).")
+    kernels = [np.asarray(kernel, dtype=float) for kernel in kernels]
     for kernel in kernels:
         if kernel.shape != (32, 32):
             raise NotYet(f"return a matrix (units, units), here (32, 32); received shape {kernel.shape}.")
@@ -132,7 +141,7 @@ def _examine_kernel(answer):
     middle = np.median(ratios)
     shown = f"first over last is {middle:.1g} in the median of five seeds"
     if middle < 1 / 30:
-        raise NotYet(f"{shown}: it still vanishes. Try a larger gain.")
+        raise NotYet(f"{shown}: it still vanishes. Try a larger gain, or another kind of matrix.")
     if middle > 30:
         raise NotYet(f"{shown}: it explodes. Try a smaller gain.")
     return f"Measured, {shown}."
