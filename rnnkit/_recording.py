@@ -88,6 +88,15 @@ class Recording:
         self._rows[self._count : needed] = rows
         self._count = needed
 
+    def since(self, row):
+        """Return a recording by itself of what was added from that row on."""
+        part = Recording(**self._about())
+        part.append(self.steps[row:], self._rows[row : self._count])
+        return part
+
+    def _about(self):
+        return {name: getattr(self, name) for name in _ABOUT}
+
     @property
     def steps(self):
         """Index of the training step of each row, from 0: how many steps had been taken before it."""
@@ -174,6 +183,17 @@ class Recording:
         found.sort(key=lambda name: row > 0 and not np.isfinite(self.history[name][row - 1]))
         return int(self.steps[row]), found[0]
 
+    def scalars(self):
+        """Return all numbers of a step by name, as a log wants them, `{"measure/layer/weight": array (steps,)}`."""
+        named = {"global_norm": self.global_norm} | _under("norm", self.history)
+        if self.clipping[0] is not None:
+            named |= {"clipped_global_norm": self.clipped_global_norm, "clip_angle": self.clip_angle}
+            named |= _under("clipped_norm", self.clipped)
+        for measure, arrays in self.measured.items():
+            if MEASURES[measure] == 1:
+                named |= _under(measure, arrays)
+        return named
+
     def to_frame(self):
         """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
         import pandas as pd
@@ -212,10 +232,13 @@ class Recording:
         """
         path = Path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-        about = {name: getattr(self, name) for name in _ABOUT}
         with atomic_writer(path) as file:
-            np.savez(file, about=json.dumps(about), steps=self.steps, rows=self._rows[: self._count])
+            np.savez(file, about=json.dumps(self._about()), steps=self.steps, rows=self._rows[: self._count])
         return path
+
+
+def _under(name, arrays):
+    return {f"{name}/{weight}": array for weight, array in arrays.items()}
 
 
 def load(path):

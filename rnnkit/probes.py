@@ -102,7 +102,7 @@ def _state_gradient_function(model, x, y, layers, training=False):
     def measure(values, x, y, sample_weight=None):
         def loss(watch):
             with _perturbed(layers, watch), _backend.scratch(values):
-                return model.compute_loss(x, y, model(x, training=training), sample_weight)
+                return _backend.whole_batch(model.compute_loss(x, y, model(x, training=training), sample_weight))
 
         gradients = _backend.tap_gradients(loss)
         _require_reached(layers, [layer for layer, _ in gradients])

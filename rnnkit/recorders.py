@@ -27,7 +27,10 @@ class GradientRecorder(keras.callbacks.Callback):
             entries that are exactly 0), `"update_ratio"` (norm of the weight's change in this step by the norm of the
             weight) and `"histogram"` (fraction of entries whose log10 of the absolute value lies in each bin).
         stop_on_nonfinite: stop training after the first step with a NaN or infinite gradient, and print its weight and
-            step. The log is then read after every step.
+            step. What was recorded is then read after every step.
+        log_dir: a folder for TensorBoard: every step's numbers as scalars, and where `measures` asks for histograms, one
+            each time that what was recorded is read (every 256 steps, and when an epoch ends). Each `fit` adds a file of
+            its own; name another folder for each run that you mean to compare. Needs `pip install "rnnkit[tensorboard]"`.
 
     Attributes:
         history: dict from `"layer/weight"` to an array (steps,), the norm of the gradient of the step's batch.
@@ -45,6 +48,8 @@ class GradientRecorder(keras.callbacks.Callback):
 
     Raises:
         ValueError: if a measure is unknown; when `fit` starts on a model without trainable weights.
+        ImportError: if `log_dir` is given and the package tensorboard is missing.
+        OSError: when `fit` starts and no file can be made in `log_dir`.
 
     Example:
         >>> import keras, rnnkit
@@ -61,13 +66,17 @@ class GradientRecorder(keras.callbacks.Callback):
     Source: clipping as in Pascanu, Mikolov & Bengio (2013), algorithm 1; Keras's `clipnorm` applies it per weight.
     """
 
-    def __init__(self, measures=(), stop_on_nonfinite=False):
+    def __init__(self, measures=(), stop_on_nonfinite=False, log_dir=None):
         super().__init__()
         self.measures = [measures] if isinstance(measures, str) else list(measures)
         for measure in self.measures:
             if measure not in MEASURES:
                 raise ValueError(_model.unknown_name("measure", measure, MEASURES))
         self.stop_on_nonfinite = stop_on_nonfinite
+        self.log_dir = log_dir
+        if log_dir is not None:
+            import rnnkit._tensorboard  # noqa: F401  (so that a missing package is named now, and not when `fit` runs)
+        self._writer = None
         self.log = None
         self._recording = Recording([])
         self._tap = None
@@ -79,6 +88,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._recording, self.log, self._unread = Recording([]), None, 0
         self._rows_a_call = model.steps_per_execution
         self._tap = Tap(model)
+        self._open_writer()
         if model.built:  # else the first step builds it
             self._prepare()
 
@@ -123,6 +133,19 @@ class GradientRecorder(keras.callbacks.Callback):
         """Read the log back and let go of the model."""
         self._read()
         self._tap = self.log = None
+        self._close_writer()
+
+    def _open_writer(self):
+        self._close_writer()  # left open by a `fit` that an exception ended
+        if self.log_dir is not None:
+            from rnnkit._tensorboard import EventWriter
+
+            self._writer = EventWriter(self.log_dir)
+
+    def _close_writer(self):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def begin_step(self):
         """Called by the tap, first in every training step."""
@@ -188,9 +211,20 @@ class GradientRecorder(keras.callbacks.Callback):
         return {name: [ops.where(update.counts, number, nothing) for number in part] for name, part in parts.items()}
 
     def _read(self):
-        if self.log is not None:
-            self._recording.append(*self.log.drain())
-            self._unread = 0
+        if self.log is None:
+            return
+        known = len(self._recording.steps)
+        self._recording.append(*self.log.drain())
+        self._unread = 0
+        if self._writer is not None and len(self._recording.steps) > known:
+            self._write(self._recording.since(known))
+
+    def _write(self, new):
+        """Hand what was just read to TensorBoard."""
+        self._writer.scalars(new.scalars(), new.steps)
+        edges = [HISTOGRAM_EDGES[0] - 1, *HISTOGRAM_EDGES, HISTOGRAM_EDGES[-1] + 1]  # the outer bins have no end
+        for weight, fractions in new.measured.get("histogram", {}).items():
+            self._writer.histogram(f"log10_gradient/{weight}", edges, fractions[-1], new.steps[-1])
 
     @property
     def recording(self):

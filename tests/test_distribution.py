@@ -1,75 +1,182 @@
-"""A recorder on several devices: two virtual CPUs, which a process has to ask for before TensorFlow starts."""
+"""A recorder on several devices: two virtual CPUs, which a process has to ask for before its backend starts."""
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import keras
 import pytest
 
-TRAINING = """
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "several-devices.md"
+BACKEND = keras.backend.backend()
+
+START = """
 import contextlib, json, sys
-import numpy as np
+settings = json.loads(sys.argv[1])
+"""
+
+MIRRORED = (
+    START
+    + """
 import tensorflow as tf
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
 import keras
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@contextlib.contextmanager
+def building(devices):
+    with strategy.scope() if devices == 2 else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def training(devices):
+    with strategy.scope() if devices == 2 and settings.get("fit_inside") else contextlib.nullcontext():
+        yield
+
+
+def devices_of(model):
+    return model.distribute_strategy.num_replicas_in_sync
+"""
+)
+
+SHARDED = (
+    START
+    + """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+import keras
+
+
+@contextlib.contextmanager
+def building(devices):
+    keras.distribution.set_distribution(keras.distribution.DataParallel() if devices == 2 else None)
+    yield
+
+
+training = contextlib.nullcontext
+
+
+def devices_of(model):
+    return len(model.trainable_variables[0].value.sharding.device_set)
+"""
+)
+
+# The same training on one device, on two with recorders, and on two without.
+COMPARED = """
+import numpy as np
 import rnnkit
 
 x, y = rnnkit.tasks.adding_problem(n=64, length=10, seed=0)
-settings = json.loads(sys.argv[1])
 
 
-def trained(strategy, callbacks):
+def trained(devices, callbacks):
     keras.utils.set_random_seed(0)
-    with strategy.scope() if strategy else contextlib.nullcontext():
+    with building(devices):
         layers = [keras.Input((None, 2)), keras.layers.GRU(8, name="rnn"), keras.layers.Dense(1, name="out")]
         model = keras.Sequential(layers)
-        optimizer = keras.optimizers.SGD(0.1)
-        if settings["loss_scaling"]:
+        optimizer = keras.optimizers.SGD(0.1, **settings.get("clipping", {}))
+        if settings.get("loss_scaling"):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(optimizer, "mse", run_eagerly=settings["run_eagerly"])
-    model.fit(x, y, batch_size=16, epochs=2, shuffle=False, callbacks=callbacks, verbose=0)
-    return model.get_weights()
+        model.compile(optimizer, "mse", **settings.get("compile", {}))
+    with training(devices):
+        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, callbacks=callbacks, verbose=0)
+    return model
 
 
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-one, two = rnnkit.GradientRecorder(measures=["update_ratio"]), rnnkit.GradientRecorder(measures=["update_ratio"])
-trained(None, [one])
-recorded, plain = trained(strategy, [two]), trained(strategy, [])
+def recorders():
+    return rnnkit.GradientRecorder(measures=["update_ratio"]), rnnkit.StateGradientRecorder(x[:7], y[:7], every=3)
+
+
+one, flow_of_one = recorders()
+two, flow_of_two = recorders()
+trained(1, [one, flow_of_one])
+recorded, plain = trained(2, [two, flow_of_two]), trained(2, [])
 
 
 def apart(of):
-    return max(float(np.abs(of(two)[name] / of(one)[name] - 1).max()) for name in one.history)
+    # Relative to a weight's mean norm: a step's own may be a small difference of large numbers.
+    return max(float(np.abs(of(two)[name] - norms).max() / norms.mean()) for name, norms in of(one).items())
 
 
 print(json.dumps({
-    "replicas": strategy.num_replicas_in_sync,
+    "devices": devices_of(recorded),
     "steps": two.steps.tolist(),
-    "apart": [apart(lambda r: r.history), apart(lambda r: r.clipped), apart(lambda r: r.measured["update_ratio"])],
-    "unrecorded": all(np.array_equal(a, b) for a, b in zip(recorded, plain, strict=True)),
+    "apart": {
+        "norm": apart(lambda r: r.history),
+        "clipped": apart(lambda r: r.clipped),
+        "update_ratio": apart(lambda r: r.measured["update_ratio"]),
+        "flow": float(np.abs(flow_of_two.history["rnn"] / flow_of_one.history["rnn"] - 1).max()),
+    },
+    "unrecorded": all(map(np.array_equal, recorded.get_weights(), plain.get_weights())),
 }))
 """
 
 
-@pytest.mark.tensorflow
-@pytest.mark.parametrize(("run_eagerly", "loss_scaling"), [(False, False), (True, False), (False, True)])
-def test_two_replicas_record_the_gradient_of_the_whole_batch(run_eagerly, loss_scaling):
-    """Each replica sees half of the batch: only the sum over both has the norm that one device has."""
-    settings = json.dumps({"run_eagerly": run_eagerly, "loss_scaling": loss_scaling})
+def run(code, *arguments):
     # A time limit: replicas that wait for one another wait for ever.
     ended = subprocess.run(
-        [sys.executable, "-c", TRAINING, settings],
-        env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "KERAS_BACKEND": BACKEND},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
-    found = json.loads(ended.stdout.splitlines()[-1])
-    assert found["replicas"] == 2
+    return ended.stdout
+
+
+def compared(devices, settings):
+    return json.loads(run(devices + COMPARED, json.dumps(settings)).splitlines()[-1])
+
+
+def require_the_whole_batch(found):
+    """Each device sees half of the batch: only both together have the norm that one device has."""
+    assert found["devices"] == 2
     assert found["steps"] == list(range(8))
-    assert max(found["apart"]) < 2e-5
+    assert max(found["apart"].values()) < 2e-5
     assert found["unrecorded"]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"compile": {"run_eagerly": True}}, {"loss_scaling": True}, {"fit_inside": True}],
+    ids=["compiled", "eager", "loss_scaling", "fit_inside_the_scope"],
+)
+def test_two_replicas_record_the_gradient_of_the_whole_batch(settings):
+    require_the_whole_batch(compared(MIRRORED, settings))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="DataParallel spreads a model over devices on JAX")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"clipping": {"global_clipnorm": 0.3}},
+        {"clipping": {"clipvalue": 0.1}, "loss_scaling": True},
+        {"compile": {"steps_per_execution": 2}},
+        {"compile": {"jit_compile": False}},
+    ],
+    ids=["plain", "global_clipnorm", "clipvalue_and_loss_scaling", "steps_per_execution", "without_jit"],
+)
+def test_two_shards_record_the_gradient_of_the_whole_batch(settings):
+    require_the_whole_batch(compared(SHARDED, settings))
+
+
+@pytest.mark.parametrize(
+    ("place", "backend"), [(0, "tensorflow"), (1, "jax")], ids=["mirrored_strategy", "data_parallel"]
+)
+def test_the_documented_examples_run(place, backend):
+    if backend != BACKEND:
+        pytest.skip(f"the example is for {backend}")
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    norms = run(examples[place] + "\nprint(len(recorder.steps))").splitlines()
+    assert norms[-1] == "8"

@@ -5,6 +5,7 @@ Each backend has a module of its own with the same functions:
 - `compiled(model, function)`: a function of arrays made fast, which sees the model's weights of the moment;
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
 - `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
+- `whole_batch(loss)`: a loss as it is on one device;
 - `StepLog`: rows of numbers that a compiled training step writes and Python reads later;
 - `training_step(model, logs)`, `watched(optimizer, watcher)`: Keras's own training step, with an eye on its optimizer.
 """
@@ -42,6 +43,7 @@ with quiet_stderr():
             training_step,
             vector_jacobian,
             watched,
+            whole_batch,
         )
     elif keras.backend.backend() == "jax":
         from rnnkit._backend.jax import (
@@ -54,6 +56,7 @@ with quiet_stderr():
             training_step,
             vector_jacobian,
             watched,
+            whole_batch,
         )
     else:
         from rnnkit._backend.torch import (
@@ -66,6 +69,7 @@ with quiet_stderr():
             training_step,
             vector_jacobian,
             watched,
+            whole_batch,
         )
 
 __all__ = [
@@ -82,6 +86,7 @@ __all__ = [
     "training_step",
     "vector_jacobian",
     "watched",
+    "whole_batch",
 ]
 
 ops = keras.ops

@@ -17,6 +17,7 @@ __all__ = [
     "training_step",
     "vector_jacobian",
     "watched",
+    "whole_batch",
 ]
 
 # First device use and first XLA compilation each log once; let them do so while stderr is held back.
@@ -107,6 +108,11 @@ def sum_over_replicas(tensors):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
 
+def whole_batch(loss):
+    """Undo what Keras does to a loss inside a `tf.distribute` strategy's scope: it divides by the replicas."""
+    return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
+
+
 def _once(update, *tensors):
     """Run an update of the log for one of the replicas, which all hold the same numbers."""
     context = tf.distribute.get_replica_context()
@@ -119,6 +125,12 @@ def _once(update, *tensors):
         )
 
 
+def _variable(value):
+    """Return a plain variable, also inside the scope of a strategy, where `tf.Variable` makes a copy a replica."""
+    copies = tf.distribute.get_strategy().experimental_local_results(tf.Variable(value, trainable=False))
+    return copies[0]
+
+
 class StepLog:
     """A ring of float32 rows on the device, which a compiled training step can write into.
 
@@ -129,10 +141,10 @@ class StepLog:
         """Make a ring of `rows` rows of `columns` numbers each."""
         self.rows = rows
         with tf.init_scope():  # it may be made while a training step is being traced
-            self._ring = tf.Variable(tf.fill((rows, columns), float("nan")), trainable=False)
-            self._step = tf.Variable(0, dtype=tf.int64, trainable=False)  # training steps begun
-            self._step_of_row = tf.Variable(tf.zeros((rows,), tf.int64), trainable=False)
-            self._written = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self._ring = _variable(tf.fill((rows, columns), float("nan")))
+            self._step = _variable(tf.zeros((), tf.int64))  # training steps begun
+            self._step_of_row = _variable(tf.zeros((rows,), tf.int64))
+            self._written = _variable(tf.zeros((), tf.int64))
         self._read = 0
 
     def begin_step(self):

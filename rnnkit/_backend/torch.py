@@ -15,6 +15,7 @@ __all__ = [
     "training_step",
     "vector_jacobian",
     "watched",
+    "whole_batch",
 ]
 
 ops = keras.ops
@@ -75,6 +76,11 @@ def replicas(model):
 def sum_over_replicas(tensors):
     """Return the tensors: Keras trains torch models on one device."""
     return tensors
+
+
+def whole_batch(loss):
+    """Return the loss: Keras trains torch models on one device."""
+    return loss
 
 
 class StepLog:
