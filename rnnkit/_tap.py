@@ -13,8 +13,8 @@ class Tap:
     is watched only while the step runs (in a compiled step: while it is traced). So whatever ends training, no trace
     of the recorder is left on the model or its optimizer.
 
-    A recorder has a `log`, and is told `begin_step()`, `before(update)` and `after(seen, update)`, as
-    `_backend.watched` does.
+    A recorder has a `_log`, and is told `_begin_step()`, `_before(update)` and `_after(seen, update)` when
+    `_backend.watched` tells the tap.
     """
 
     def __init__(self, model):
@@ -36,26 +36,26 @@ class Tap:
     def __call__(self, *arguments):
         self.model.train_function = self.plain
         if self.step is None:
-            self.step = _backend.training_step(self.model, [recorder.log for recorder in self.recorders])
+            self.step = _backend.training_step(self.model, [recorder._log for recorder in self.recorders])
         with _backend.watched(self.model.optimizer, self):
             return self.step(*arguments)
 
     def begin_step(self):
         """Called inside the training step, first."""
         for recorder in self.recorders:
-            recorder.begin_step()
+            recorder._begin_step()
 
     def before(self, gradients, variables, scale):
         """Called where the optimizer is about to change the variables."""
         gradients = [None if gradient is None else _backend.dense(gradient) / scale for gradient in gradients]
         update = Update(clipping_optimizer(self.model), gradients, variables)
-        return update, [recorder.before(update) for recorder in self.recorders]
+        return update, [recorder._before(update) for recorder in self.recorders]
 
     def after(self, seen, **where):
         """Called when it has changed them."""
         update, rows = seen
         for recorder, row in zip(self.recorders, rows, strict=True):
-            recorder.after(row, update, **where)
+            recorder._after(row, update, **where)
 
 
 def _computed_once(method):

@@ -17,6 +17,7 @@ from rnnkit._fingerprint import fingerprint
 
 _STATE_GRADIENT = r"$\|\partial L\,/\,\partial h_t\|$"
 _MANY = 100  # steps whose line is a smear, which needs a smooth one to be read
+_SMOOTH = 1000  # points of that line at most, so that the time to draw it does not grow as the square of the steps
 _ROW = 0.06  # height of a row of marks, for what has no place on a log axis, as a fraction of the axes
 
 
@@ -24,7 +25,8 @@ def gradient_norms(recording, ax=None, *, weights=None, clipped=False):
     """Draw the gradient norm of each weight against the training step, on a log axis.
 
     What has no place on a log axis is marked in rows of its own: exact zeros below the curves, inf and NaN above.
-    Of more than 100 steps, a thin line shows each and a thick one the median of a moving window, a 20th of them.
+    Of more than 100 steps, a thin line shows each and a thick one the median of a moving window, a 20th of them; at
+    1,000 places, if there are more.
 
     Args:
         recording: a `GradientRecorder`, what `rnnkit.load` returns, or a dict from name to norms (steps,).
@@ -65,9 +67,11 @@ def gradient_norms(recording, ax=None, *, weights=None, clipped=False):
         if len(norms) > _MANY:
             thin = {"color": line.get_color(), "linestyle": "-", "linewidth": 0.6, "alpha": 0.5, "zorder": 1.9}
             ax.plot(steps, norms, label=f"_{name}: all", **thin)
-            smooth = _running_median(norms, len(norms) // 20)
-            line.set_ydata(smooth)
-            drawn[name] = line, (end, smooth[steps == end][0] if where == "data" else y, where)
+            places = np.unique([*np.linspace(0, len(norms) - 1, _SMOOTH, dtype=int), *np.flatnonzero(steps == end)])
+            places = places if len(norms) > _SMOOTH else np.arange(len(norms))
+            smooth = _running_median(norms, places, len(norms) // 20)
+            line.set_data(steps[places], smooth)
+            drawn[name] = line, (end, smooth[steps[places] == end][0] if where == "data" else y, where)
     ax.set_xlabel("training step")
     ax.set_ylabel("norm of the gradient" + (", clipped" if clipped else ""))
     _name_curves(ax, drawn)
@@ -136,7 +140,8 @@ def singular_values(values, ax=None, *, rate=None, label=None):
 
     Returns:
         The axes. The thick line is the largest, the thin one the median, and the band reaches down to the smallest.
-        Median and band are drawn no lower than 1e-14 times the largest, so that the largest can still be read.
+        Median and band are drawn no lower than 1e-14 times the largest: values further apart would flatten the curve
+        of the largest, which is the one to read.
 
     Raises:
         ValueError: if the array has another rank, is empty or holds NaN, or a rate is not positive.
@@ -417,11 +422,15 @@ def _beside_marks(ax, words, at, y, colour):
     )  # fmt: skip
 
 
-def _running_median(values, width):
-    """Return the median of the window round each value, leaving gaps where they are."""
+def _running_median(values, places, width):
+    """Return the median of the window round the values at some places, leaving gaps where they are."""
     padded = np.pad(values, width // 2, constant_values=np.nan)
-    windows = np.ma.masked_invalid(np.lib.stride_tricks.sliding_window_view(padded, width // 2 * 2 + 1))
-    return np.where(np.isnan(values), np.nan, np.ma.median(windows, axis=1).filled(np.nan))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width // 2 * 2 + 1)
+    known = places[~np.isnan(values[places])]
+    smooth = np.full(len(values), np.nan)
+    for part in np.array_split(known, 1 + len(known) * width // 2**20):  # what is copied at once, is copied whole
+        smooth[part] = np.nanmedian(windows[part], axis=1)
+    return smooth[places]
 
 
 def _name_curves(ax, drawn, named_at=-1):

@@ -28,9 +28,10 @@ class GradientRecorder(keras.callbacks.Callback):
             weight) and `"histogram"` (fraction of entries whose log10 of the absolute value lies in each bin).
         stop_on_nonfinite: stop training after the first step with a NaN or infinite gradient, and print its weight and
             step. What was recorded is then read after every step.
-        log_dir: a folder for TensorBoard: every step's numbers as scalars, and where `measures` asks for histograms, one
-            each time that what was recorded is read (every 256 steps, and when an epoch ends). Each `fit` adds a file of
-            its own; name another folder for each run that you mean to compare. Needs `pip install "rnnkit[tensorboard]"`.
+        log_dir: a folder for TensorBoard: every step's numbers as scalars and, where `measures` asks for histograms,
+            one each time that what was recorded is read (every 256 steps, and when an epoch ends). Each `fit` adds a
+            file of its own; name another folder for each run that you mean to compare. Needs the package tensorboard:
+            `pip install "rnnkit[tensorboard]"`.
 
     Attributes:
         history: dict from `"layer/weight"` to an array (steps,), the norm of the gradient of the step's batch.
@@ -77,7 +78,7 @@ class GradientRecorder(keras.callbacks.Callback):
         if log_dir is not None:
             import rnnkit._tensorboard  # noqa: F401  (so that a missing package is named now, and not when `fit` runs)
         self._writer = None
-        self.log = None
+        self._log = None
         self._recording = Recording([])
         self._tap = None
         self._unread = 0
@@ -85,7 +86,7 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Start a new recording."""
         model = self.model  # asking for it makes JAX write its weights back: never do so in a step
-        self._recording, self.log, self._unread = Recording([]), None, 0
+        self._recording, self._log, self._unread = Recording([]), None, 0
         self._rows_a_call = model.steps_per_execution
         self._tap = Tap(model)
         self._open_writer()
@@ -109,7 +110,7 @@ class GradientRecorder(keras.callbacks.Callback):
             measures=self.measures,
         )
         self._places = {id(variable): place for place, variable in enumerate(weights.values())}
-        self.log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=self._recording.columns)
+        self._log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=self._recording.columns)
 
     def on_train_batch_begin(self, batch, logs=None):
         """Let the next training step write into the log."""
@@ -118,7 +119,7 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Read the log back before it is full."""
         self._unread += self._rows_a_call
-        if self.stop_on_nonfinite or self._unread + self._rows_a_call > self.log.rows:
+        if self.stop_on_nonfinite or self._unread + self._rows_a_call > self._log.rows:
             self._read()
         if self.stop_on_nonfinite and self.nonfinite:
             step, weight = self.nonfinite
@@ -132,7 +133,7 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Read the log back and let go of the model."""
         self._read()
-        self._tap = self.log = None
+        self._tap = self._log = None
         self._close_writer()
 
     def _open_writer(self):
@@ -147,13 +148,13 @@ class GradientRecorder(keras.callbacks.Callback):
             self._writer.close()
             self._writer = None
 
-    def begin_step(self):
+    def _begin_step(self):
         """Called by the tap, first in every training step."""
-        if self.log is None:
+        if self._log is None:
             self._prepare()
-        self.log.begin_step()
+        self._log.begin_step()
 
-    def before(self, update):
+    def _before(self, update):
         """Called by the tap before the weights change: measure all that does not need the change."""
         parts = {
             "norm": self._norms(update.gradients, update),
@@ -168,7 +169,7 @@ class GradientRecorder(keras.callbacks.Callback):
             parts["update_ratio"] = [ops.copy(ops.convert_to_tensor(variable)) for variable in update.variables]
         return parts
 
-    def after(self, parts, update, **where):
+    def _after(self, parts, update, **where):
         """Called by the tap once the weights have changed: write the row."""
         if "update_ratio" in parts:
             weights = parts["update_ratio"]
@@ -179,7 +180,7 @@ class GradientRecorder(keras.callbacks.Callback):
             ratios = zip(self._norms(changes, update), self._norms(weights, update), strict=True)
             parts["update_ratio"] = [change / weight for change, weight in ratios]
         numbers = [ops.reshape(ops.cast(part, "float32"), (-1,)) for part in self._recording.in_order(parts)]
-        self.log.write(ops.concatenate(numbers), **where)
+        self._log.write(ops.concatenate(numbers), **where)
 
     def _each(self, measure, tensors, update, width=1):
         """Measure one tensor per variable, in the order of the recording; NaN for a weight that is not trained."""
@@ -211,10 +212,10 @@ class GradientRecorder(keras.callbacks.Callback):
         return {name: [ops.where(update.counts, number, nothing) for number in part] for name, part in parts.items()}
 
     def _read(self):
-        if self.log is None:
+        if self._log is None:
             return
         known = len(self._recording.steps)
-        self._recording.append(*self.log.drain())
+        self._recording.append(*self._log.drain())
         self._unread = 0
         if self._writer is not None and len(self._recording.steps) > known:
             self._write(self._recording.since(known))

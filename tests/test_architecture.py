@@ -121,6 +121,16 @@ def test_another_backend_is_refused_with_the_next_step():
     assert "Set KERAS_BACKEND=tensorflow" in said
 
 
+def test_a_backend_that_is_not_installed_is_answered_with_the_next_step():
+    code = (
+        "import sys; sys.modules['jax'] = None; import rnnkit\n"
+        "try: rnnkit.probes\nexcept ImportError as error: print(error)"
+    )
+    said, _ = python(code, KERAS_BACKEND="jax")
+    assert "KERAS_BACKEND='jax', with which `import keras` says: " in said
+    assert 'pip install "rnnkit[' in said
+
+
 def test_what_was_held_back_is_shown_when_the_start_fails():
     code = (
         "import os, rnnkit._backend as b\n"

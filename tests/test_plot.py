@@ -83,6 +83,19 @@ class TestGradientNorms:
             assert curves(ax)["a"][step] == np.median(window)
         assert ax.texts[-1].xy == (399, np.median(norms[389:]))  # the name stands at the end of the smooth line
 
+    def test_of_a_very_long_run_the_smooth_line_has_no_more_points_than_can_be_seen(self):
+        norms = np.exp(np.random.default_rng(0).normal(size=30_001))
+        norms[[700, 30_000]] = np.nan, 0
+        ax = plot.gradient_norms({"a": norms})
+        (line,) = (line for line in ax.lines if line.get_label() == "a")
+        steps, smooth = line.get_data()
+        assert len(steps) <= 1001
+        assert steps[0] == 0
+        for step in steps[[0, 20, 500, -2]]:
+            window = norms[max(0, step - 750) : step + 751]
+            assert smooth[steps == step] == np.median(window[window > 0])
+        assert ax.texts[-1].xy[0] == 30_000  # beside the mark of the zero
+
     def test_a_long_run_that_ends_in_nan_is_named_beside_its_marks(self):
         ax = plot.gradient_norms({"a": [1.0] * 300 + [np.nan] * 5})
         assert marks(ax, "inf or NaN") == list(range(300, 305))

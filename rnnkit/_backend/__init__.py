@@ -29,7 +29,14 @@ def _require_known(name):
 # Asked before, since Keras fails on a backend that is not installed; and after, since a file can set it too.
 _require_known(os.environ.get("KERAS_BACKEND", "tensorflow"))
 with quiet_stderr():
-    import keras
+    try:
+        import keras
+    except ImportError as error:
+        raise ImportError(
+            "rnnkit needs Keras and the backend that it runs on. Received: "
+            f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'tensorflow')!r}, with which `import keras` says: {error}. "
+            'Install one of them, e.g. pip install "rnnkit[tensorflow]", or name in KERAS_BACKEND one that you have.'
+        ) from error
 
     _require_known(keras.backend.backend())
     if keras.backend.backend() == "tensorflow":
