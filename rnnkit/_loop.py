@@ -1,5 +1,6 @@
 """A recurrent layer's loop over time, with something else in its place while a measurement runs."""
 
+import itertools
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
@@ -11,19 +12,23 @@ from rnnkit._backend._attribute import shadowed
 def replaced(layers, make):
     """While the block runs, replace each layer's loop over time by `make(key, layer)`; leave nothing behind.
 
+    A loop is made for each call of a layer, for a shared layer has states of its own in each: the second call's key is
+    `key/call_2`, and so on.
+
     `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
     through once its inputs, mask and initial state are known.
     """
     refused = []
 
     def guarded(key, layer):
-        loop, runs = make(key, layer), []
+        calls = itertools.count(1)
 
         def inner_loop(sequences, initial_state, mask, training=False):
-            if runs or len(sequences.shape) != 3:
-                refused.append(_refusal(key, sequences, again=bool(runs)))
+            call = next(calls)
+            if len(sequences.shape) != 3:
+                refused.append(_refusal(key, sequences))
                 raise refused[0]
-            runs.append(True)
+            loop = make(key if call == 1 else f"{key}/call_{call}", layer)
             return loop(sequences, initial_state, mask, training)
 
         return inner_loop
@@ -67,13 +72,9 @@ def forget_dropout_masks(cell):
             one.reset_recurrent_dropout_mask()
 
 
-def _refusal(key, sequences, again):
+def _refusal(key, sequences):
     """Say why the states of a layer cannot be followed."""
-    if again:  # the states of the two runs would be taken for one another
-        rule, received = "that the model runs once", "which runs several times (shared, or inside TimeDistributed)"
-    else:
-        rule, received = "that reads (batch, time, features)", f"whose input has the shape {tuple(sequences.shape)}"
     return ValueError(
-        f"States can be followed in a layer {rule}. Received: layer {key!r}, {received}. "
-        "Leave it out with layers=[...]."
+        "States can be followed in a layer that reads (batch, time, features). "
+        f"Received: layer {key!r}, whose input has the shape {tuple(sequences.shape)}. Leave it out with layers=[...]."
     )

@@ -4,7 +4,9 @@ import difflib
 
 import numpy as np
 
+from rnnkit import _backend
 from rnnkit._backend import keras
+from rnnkit._backend._attribute import shadowed
 
 
 def sublayers(layer):
@@ -129,6 +131,19 @@ def require_loss(model):
             "A model must be compiled with a loss before its gradients can be measured. "
             f'Received: model {model.name!r} without one. Call for instance model.compile(loss="mse").'
         )
+
+
+def loss(model, x, y, prediction, sample_weight=None):
+    """Return the loss of a prediction for the whole batch, as `fit` minimises it.
+
+    On torch, the first `fit` of a model draws random numbers if it has to build the loss. It is to do after a probe
+    what it would have done without: of a loss that is not built yet, another like it is computed.
+    """
+    used = model._compile_loss
+    if used is not None and not used.built:
+        used = type(used)(used._user_loss, used._user_loss_weights, used.reduction, used.output_names)
+    with shadowed(model, "_compile_loss", used):
+        return _backend.whole_batch(model.compute_loss(x, y, prediction, sample_weight))
 
 
 def require_batch(model, x, y=None):

@@ -97,7 +97,7 @@ def saliency(model, x, y=None, *, output=None, norm=True, training=False):
             with _embeddings(model, move), _backend.scratch(values):
                 prediction = model(inputs, training=training)
                 if y is not None:
-                    return _backend.whole_batch(model.compute_loss(inputs, y, prediction))
+                    return _model.loss(model, inputs, y, prediction)
                 return ops.sum(_unit(model, prediction, output))
 
         gradients = {}

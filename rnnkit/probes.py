@@ -32,7 +32,10 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
     Returns:
         dict from layer name to `{"h": array (batch, time, units)}`, with `"c"` too for an LSTM. Index t of the time
         axis is the state after reading x[:, t], also in a layer that reads backwards. Masked steps are 0: the state
-        there is that of the step before. Cells of a stack are called `layer/cell_0`, `layer/cell_1`...
+        there is that of the step before. Cells of a stack are called `layer/cell_0`, `layer/cell_1`... Of a layer that
+        the model runs several times (shared, or inside `TimeDistributed`), the later calls are `layer/call_2`... In a
+        cell of one's own, h_t is its first state as it is handed on to step t+1: if the cell's output is not one of its
+        new states but computed from them, what the loss reads there directly is not a part of dL/dh_t.
 
     Raises:
         ValueError: if the model is unbuilt, uncompiled or without recurrent layer, a name is unknown, or the batch is
@@ -102,7 +105,7 @@ def _state_gradient_function(model, x, y, layers, training=False):
     def measure(values, x, y, sample_weight=None):
         def loss(watch):
             with _perturbed(layers, watch), _backend.scratch(values):
-                return _backend.whole_batch(model.compute_loss(x, y, model(x, training=training), sample_weight))
+                return _model.loss(model, x, y, model(x, training=training), sample_weight)
 
         gradients = _backend.tap_gradients(loss)
         _require_reached(layers, [layer for layer, _ in gradients])
@@ -135,7 +138,8 @@ def gates(model, x, *, layers=None, training=False):
         `"candidate"` for an LSTM, `"update"`, `"reset"` and `"candidate"` for a GRU. Gates lie between 0 (closed) and 1
         (open), the candidate between -1 and 1, unless the layer has other activations. Index t of the time axis is the
         step that reads x[:, t], also in a layer that reads backwards. Masked steps are NaN: there the state is carried
-        over and no gate is used. Cells of a stack are called `layer/cell_0`, `layer/cell_1`...
+        over and no gate is used. Cells of a stack are called `layer/cell_0`, `layer/cell_1`..., later calls of a
+        shared layer `layer/call_2`...
 
     Raises:
         ValueError: if the model is unbuilt or has no gates, a name is unknown or of a layer without gates, or the batch
@@ -504,6 +508,12 @@ def _seen_by(model, layer, x):
             raise ValueError(
                 "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
                 f"Received: layer {layer.name!r}, which the forward pass did not run."
+            )
+        if len(seen) > 1:
+            raise ValueError(
+                "Jacobians are measured along the one trajectory of a layer that the model runs once. "
+                f"Received: layer {layer.name!r}, which runs {len(seen)} times (shared, or inside TimeDistributed). "
+                "Pass a keras.Model that runs it on one of its inputs."
             )
         return seen[layer.name]
 

@@ -566,3 +566,65 @@ def test_dropout_is_drawn_alike_each_time_until_training_goes_on():
     model.fit(x, y, verbose=0)
     model.set_weights(weights)
     assert not np.allclose(first, probes.state_gradients(model, x, y, training=True)["rnn"]["h"])
+
+
+def each_call(number):
+    """Two calls of one layer, or one call each of two layers, `one` and `two`."""
+    made = [layers.LSTM(UNITS, name=name) for name in ("one", "two")[:number]]
+    left, right = keras.Input((TIME, FEATURES)), keras.Input((TIME, FEATURES))
+    both = layers.Subtract()([made[0](left), made[-1](right)])
+    model = compiled(keras.Model([left, right], layers.Dense(1, name="head")(both)))
+    return model, made
+
+
+def test_a_shared_layer_has_states_of_its_own_in_each_call():
+    """As two layers of equal weights have."""
+    (shared, (one,)), (apart, two) = each_call(1), each_call(2)
+    for layer in two:
+        layer.set_weights(one.get_weights())
+    apart.get_layer("head").set_weights(shared.get_layer("head").get_weights())
+    x, y = [numbers(BATCH, TIME, FEATURES, seed=seed) for seed in (0, 1)], numbers(BATCH, 1)
+    measured, expected = probes.state_gradients(shared, x, y), probes.state_gradients(apart, x, y)
+    assert list(measured) == ["one", "one/call_2"]
+    for call, layer in zip(measured, ("one", "two"), strict=True):
+        for state in "hc":
+            np.testing.assert_allclose(measured[call][state], expected[layer][state], rtol=1e-5, atol=1e-7)
+
+
+def test_a_layer_inside_time_distributed_has_states_in_each_of_its_sequences():
+    each = layers.TimeDistributed(layers.GRU(UNITS, name="rnn"), name="each")
+    model = compiled(keras.Sequential([keras.Input((2, TIME, FEATURES)), each, layers.Flatten(), layers.Dense(1)]))
+    x, y = numbers(BATCH, 2, TIME, FEATURES), numbers(BATCH, 1)
+    measured = probes.state_gradients(model, x, y)
+    assert list(measured) == ["each/rnn", "each/rnn/call_2"]
+
+    left, right = keras.Input((TIME, FEATURES)), keras.Input((TIME, FEATURES))
+    apart = [layers.GRU(UNITS, name=name) for name in ("left", "right")]
+    joined = layers.Concatenate()([apart[0](left), apart[1](right)])
+    reference = compiled(keras.Model([left, right], layers.Dense(1)(joined)))
+    for layer in apart:
+        layer.set_weights(each.get_weights())
+    reference.layers[-1].set_weights(model.layers[-1].get_weights())
+    expected = probes.state_gradients(reference, [x[:, 0], x[:, 1]], y)
+    for call, layer in zip(measured, ("left", "right"), strict=True):
+        np.testing.assert_allclose(measured[call]["h"], expected[layer]["h"], rtol=1e-5, atol=1e-7)
+
+
+class Projected(layers.SimpleRNNCell):
+    """A cell whose output is computed from its state."""
+
+    def call(self, sequence, states, training=False):
+        h, new = super().call(sequence, states, training=training)
+        return 2 * h, new
+
+
+def test_of_a_cell_whose_output_is_computed_the_state_is_what_it_hands_on():
+    """At the last step nothing is handed on; before, its share arrives by way of all later steps."""
+    projected = stack(layers.RNN(Projected(UNITS, name="cell"), name="rnn"))
+    plain = stack(layers.SimpleRNN(UNITS, name="rnn"))
+    plain.model.set_weights(projected.model.get_weights())
+    head = plain.model.layers[-1]
+    head.set_weights([2 * head.get_weights()[0], head.get_weights()[1]])
+    measured, total = (probes.state_gradients(of.model, of.x, of.y)["rnn"]["h"] for of in (projected, plain))
+    np.testing.assert_array_equal(measured[:, -1], 0)
+    np.testing.assert_allclose(measured[:, :-1], total[:, :-1], rtol=1e-5, atol=1e-8)

@@ -287,12 +287,6 @@ class TestErrors:
         ):
             probes.gates(model, batch(), layers="uper")
 
-    def test_a_layer_that_runs_twice(self):
-        inputs, layer = keras.Input((TIME, FEATURES)), keras.layers.GRU(UNITS, name="rnn")
-        model = keras.Model(inputs, layer(inputs) + layer(2 * inputs))
-        with pytest.raises(ValueError, match=r"runs once. Received: layer 'rnn', which runs several times"):
-            probes.gates(model, batch())
-
     def test_a_cell_that_computes_its_gates_in_another_way(self):
         class Coupled(keras.layers.LSTMCell):
             def call(self, inputs, states, training=False):
@@ -398,3 +392,13 @@ class TestGateRecorder:
             fit(build(), rnnkit.GateRecorder(batch(), layers="rn"))
         with pytest.raises(ValueError, match="SimpleRNNCell"):
             fit(build(keras.layers.SimpleRNN), rnnkit.GateRecorder(batch()))
+
+
+def test_a_layer_that_runs_twice_has_gates_in_each_call():
+    inputs, layer = keras.Input((TIME, FEATURES)), keras.layers.GRU(UNITS, name="rnn")
+    twice = probes.gates(keras.Model(inputs, layer(inputs) + layer(2 * inputs)), batch())
+    once = keras.Model(inputs, layer(inputs))
+    assert list(twice) == ["rnn", "rnn/call_2"]
+    for key, x in ("rnn", batch()), ("rnn/call_2", 2 * batch()):
+        for gate, values in probes.gates(once, x)["rnn"].items():
+            np.testing.assert_allclose(twice[key][gate], values, rtol=1e-6)

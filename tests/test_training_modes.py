@@ -213,7 +213,6 @@ PROBES = {
 def test_a_probe_uses_up_no_random_numbers_and_leaves_no_dropout_mask(probe, cell):
     def trained_after(measure):
         model = build(dropout=0.3, cell=cell)
-        fit(model)  # the first one draws numbers to build the loss, unless that is built by then
         measure(model)
         return fit(model), *end_of(model)
 
@@ -225,13 +224,17 @@ def test_a_probe_uses_up_no_random_numbers_and_leaves_no_dropout_mask(probe, cel
 
 def test_a_refused_layer_trains_on():
     """It had drawn its dropout masks when it was refused."""
-    inputs = keras.Input((2, LENGTH, FEATURES))
-    each = layers.TimeDistributed(layers.SimpleRNN(3, dropout=0.3, name="rnn"))(inputs)
-    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(each)))
+    convolutional = layers.ConvLSTM1D(2, 1, dropout=0.3, recurrent_dropout=0.3, name="rnn")
+    reshape = layers.Reshape((LENGTH, FEATURES, 1))
+    model = keras.Sequential(
+        [keras.Input((LENGTH, FEATURES)), reshape, convolutional, layers.Flatten(), layers.Dense(1)]
+    )
     model.compile("sgd", "mse", **FAST)
-    x, y = np.stack([data()[0]] * 2, axis=1), data()[1]
-    with pytest.raises(ValueError, match=r"runs once\. Received: layer 'time_distributed.*/rnn'"):
-        rnnkit.probes.state_gradients(model, x, y)
+    x, y = data()
+    with pytest.raises(
+        ValueError, match=r"\(batch, time, features\)\. Received: layer 'rnn', whose input has the shape"
+    ):
+        rnnkit.probes.state_gradients(model, x, y, training=True)
     assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
 
 

@@ -6,11 +6,13 @@ Each backend has a module of its own with the same functions:
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
 - `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
 - `whole_batch(loss)`: a loss as it is on one device;
+- `stream_kept()`: a context after which the backend's own stream of random numbers is where it was;
 - `StepLog`: rows of numbers that a compiled training step writes and Python reads later;
 - `training_step(model, logs)`, `watched(optimizer, watcher)`: Keras's own training step, with an eye on its optimizer.
 """
 
 import os
+from contextlib import contextmanager
 
 from rnnkit._backend._quiet import quiet_stderr
 
@@ -33,8 +35,9 @@ with quiet_stderr():
         import keras
     except ImportError as error:
         raise ImportError(
-            "rnnkit needs Keras and the backend that it runs on. Received: "
-            f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'tensorflow')!r}, with which `import keras` says: {error}. "
+            "rnnkit needs Keras and the backend that it runs on. "
+            f"Received: KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'tensorflow')!r}, "
+            f"with which `import keras` says: {error}. "
             'Install one of them, e.g. pip install "rnnkit[tensorflow]", or name in KERAS_BACKEND one that you have.'
         ) from error
 
@@ -45,6 +48,7 @@ with quiet_stderr():
             compiled,
             dense,
             replicas,
+            stream_kept,
             sum_over_replicas,
             tap_gradients,
             training_step,
@@ -58,6 +62,7 @@ with quiet_stderr():
             compiled,
             dense,
             replicas,
+            stream_kept,
             sum_over_replicas,
             tap_gradients,
             training_step,
@@ -71,6 +76,7 @@ with quiet_stderr():
             compiled,
             dense,
             replicas,
+            stream_kept,
             sum_over_replicas,
             tap_gradients,
             training_step,
@@ -99,14 +105,19 @@ __all__ = [
 ops = keras.ops
 
 
+@contextmanager
 def scratch(values=()):
-    """Return a scope for one forward pass: variables have the given values, and what is assigned to them is dropped.
+    """Open a scope for one forward pass: variables have the given values, and what is assigned to them is dropped.
+
+    Random numbers drawn there are drawn again by whoever comes next.
 
     Args:
         values: list of (variable, tensor); other variables have their own value.
     """
     # Losses that layers add (activity regularizers) count; variables made on the way are started outside the graph.
-    return keras.StatelessScope(state_mapping=list(values), collect_losses=True, initialize_variables=False)
+    stateless = keras.StatelessScope(state_mapping=list(values), collect_losses=True, initialize_variables=False)
+    with stream_kept(), stateless:
+        yield
 
 
 def norm(tensor, axis=None):

@@ -1,6 +1,7 @@
 """What rnnkit needs of TensorFlow."""
 
 import functools
+from contextlib import nullcontext as stream_kept  # Keras's seed generators are variables, and all there is
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ __all__ = [
     "compiled",
     "dense",
     "replicas",
+    "stream_kept",
     "sum_over_replicas",
     "tap_gradients",
     "training_step",

@@ -10,6 +10,7 @@ __all__ = [
     "compiled",
     "dense",
     "replicas",
+    "stream_kept",
     "sum_over_replicas",
     "tap_gradients",
     "training_step",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 ops = keras.ops
+stream_kept = torch.random.fork_rng  # dropout draws from torch's own stream
 
 
 def compiled(model, function):
@@ -27,8 +29,7 @@ def compiled(model, function):
     def run(*arrays):
         arrays = keras.tree.map_structure(lambda array: None if array is None else ops.convert_to_tensor(array), arrays)
         values = [(variable, variable.value) for variable in model.variables]
-        with torch.random.fork_rng():  # dropout without a seed draws from torch's own stream
-            result = keras.tree.map_structure(ops.convert_to_numpy, function(values, *arrays))
+        result = keras.tree.map_structure(ops.convert_to_numpy, function(values, *arrays))
         with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
             pass
         return result
