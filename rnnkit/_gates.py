@@ -145,6 +145,13 @@ def statistics(values):
     with np.errstate(invalid="ignore"):  # 0 / 0 where there is nothing
         mean, under, over = (np.nansum(one, axis=1) / count for one in (flat, flat < LOW, flat > HIGH))
     ordered = np.sort(flat, axis=1)  # NaN last
-    ranks = [np.rint(share * np.maximum(count - 1, 0)).astype(int) for share in (LOW, HIGH)]
-    low, high = (np.take_along_axis(ordered, rank[:, None], axis=1)[:, 0] for rank in ranks)
+    low, high = (_quantile(ordered, share * np.maximum(count - 1, 0)) for share in (LOW, HIGH))
     return np.stack([mean, low, high, under, over])
+
+
+def _quantile(ordered, rank):
+    """Return of each row the value at a rank, interpolated as `numpy.quantile` does (whose form for NaN is slow)."""
+    below, above = (
+        np.take_along_axis(ordered, rounded(rank).astype(int)[:, None], axis=1)[:, 0] for rounded in (np.floor, np.ceil)
+    )
+    return below + (above - below) * (rank % 1)

@@ -1,6 +1,6 @@
 """What rnnkit needs of JAX, whose functions may not assign to anything: state goes in and comes out."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from rnnkit._backend._attribute import shadowed
+
+stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
 
 def compiled(model, function):

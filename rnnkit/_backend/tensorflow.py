@@ -1,7 +1,7 @@
 """What rnnkit needs of TensorFlow."""
 
 import functools
-from contextlib import nullcontext as stream_kept  # Keras's seed generators are variables, and all there is
+from contextlib import nullcontext
 
 import keras
 import tensorflow as tf
@@ -21,6 +21,8 @@ __all__ = [
     "watched",
     "whole_batch",
 ]
+
+stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
 # First device use and first XLA compilation each log once; let them do so while stderr is held back.
 tf.function(lambda: tf.zeros(()) + 1.0, jit_compile=True)()
