@@ -4,6 +4,7 @@ Each backend has a module of its own with the same functions:
 
 - `compiled(model, function)`: a function of arrays made fast, which sees the model's weights of the moment;
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
+- `doubles(on)`: a scope in which float64 is to be had;
 - `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
 - `StepLog`: rows of numbers that a compiled training step writes and Python reads later;
 - `training_step(model, logs)`, `watched(optimizer, watcher)`: Keras's own training step, with an eye on its optimizer.
@@ -36,6 +37,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            doubles,
             replicas,
             sum_over_replicas,
             tap_gradients,
@@ -48,6 +50,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            doubles,
             replicas,
             sum_over_replicas,
             tap_gradients,
@@ -60,6 +63,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            doubles,
             replicas,
             sum_over_replicas,
             tap_gradients,
@@ -72,6 +76,7 @@ __all__ = [
     "StepLog",
     "compiled",
     "dense",
+    "doubles",
     "keras",
     "norm",
     "quiet_stderr",
