@@ -1,10 +1,10 @@
 """What is inside a model: its layers and weights under the names their owner knows, and errors about them."""
 
 import difflib
+from contextlib import contextmanager
 
 import numpy as np
 
-from rnnkit import _backend
 from rnnkit._backend import keras
 from rnnkit._backend._attribute import shadowed
 
@@ -133,17 +133,17 @@ def require_loss(model):
         )
 
 
-def loss(model, x, y, prediction, sample_weight=None):
-    """Return the loss of a prediction for the whole batch, as `fit` minimises it.
+@contextmanager
+def spare_loss(model):
+    """While the block runs, let a model whose loss is not built yet compute another one like it.
 
-    On torch, the first `fit` of a model draws random numbers if it has to build the loss. It is to do after a probe
-    what it would have done without: of a loss that is not built yet, another like it is computed.
+    On torch the first `fit` of a model draws random numbers if it has to build the loss: after a probe too, it shall.
     """
     used = model._compile_loss
     if used is not None and not used.built:
         used = type(used)(used._user_loss, used._user_loss_weights, used.reduction, used.output_names)
     with shadowed(model, "_compile_loss", used):
-        return _backend.whole_batch(model.compute_loss(x, y, prediction, sample_weight))
+        yield
 
 
 def require_batch(model, x, y=None):

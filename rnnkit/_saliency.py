@@ -94,10 +94,10 @@ def saliency(model, x, y=None, *, output=None, norm=True, training=False):
                     for place, array in enumerate(keras.tree.flatten(x))
                 ],
             )
-            with _embeddings(model, move), _backend.scratch(values):
+            with _model.spare_loss(model), _embeddings(model, move), _backend.scratch(values):
                 prediction = model(inputs, training=training)
                 if y is not None:
-                    return _model.loss(model, inputs, y, prediction)
+                    return _backend.whole_batch(model.compute_loss(inputs, y, prediction))
                 return ops.sum(_unit(model, prediction, output))
 
         gradients = {}

@@ -4,14 +4,14 @@ import inspect
 
 import numpy as np
 
-from rnnkit import _backend, _gates, _loop, _model, _spectrum
+from rnnkit import _backend, _gates, _loop, _model, _precision, _spectrum
 from rnnkit._backend import keras
 from rnnkit._saliency import saliency as saliency  # part of this module to those who use it
 
 ops = keras.ops
 
 
-def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False):
+def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False, dtype=None):
     """Measure dL/dh_t, the total derivative of the loss by the state at every time step, in one backward pass.
 
     The gradient of the loss by a layer's *output sequence* holds only the direct path: when just the last output is
@@ -21,6 +21,11 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
     L is the loss the model was compiled with, as `fit` minimises it: a mean over the batch, so that one example's
     gradient carries a factor 1/batch. Weights, metrics and the states of stateful layers stay as they were.
 
+    Over a few hundred steps a gradient that vanishes leaves the range of float32, and comes out as an exact 0 that is
+    none: with `dtype="float64"` it does not. Dropout then drops the same units. What the model itself casts to a
+    smaller type (in a Lambda layer, a loss function of your own) stays small, and other random layers, such as
+    GaussianNoise, may draw other numbers. Under 1e-308 float64 ends too: `singular_values(..., log10=True)` does not.
+
     Args:
         model: a built and compiled Keras model with at least one recurrent layer.
         x: inputs (batch, time, ...), as for `model.fit`.
@@ -28,6 +33,8 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
         layers: name, or list of names, of the recurrent layers to measure; all by default.
         sample_weight: weights of the examples, as for `model.fit`.
         training: whether the model runs as in training (dropout on) or as in inference.
+        dtype: `"float64"` runs the whole model, forwards and backwards, in double precision on the weights it has, so
+            that no gradient over 1e-308 becomes 0; None in its own, where float32 makes 0 of all under 1e-45.
 
     Returns:
         dict from layer name to `{"h": array (batch, time, units)}`, with `"c"` too for an LSTM. Index t of the time
@@ -38,8 +45,9 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
         new states but computed from them, what the loss reads there directly is not a part of dL/dh_t.
 
     Raises:
-        ValueError: if the model is unbuilt, uncompiled or without recurrent layer, a name is unknown, or the batch is
-            empty, not finite or of the wrong shape.
+        ValueError: if the model is unbuilt, uncompiled or without recurrent layer, a name is unknown, the batch is
+            empty, not finite or of the wrong shape, or `dtype` is another one; with float64, if the model is quantized
+            or the device has none (Apple's mps).
 
     Example:
         >>> import keras, numpy as np, rnnkit
@@ -49,17 +57,21 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
         >>> gradients = rnnkit.probes.state_gradients(model, x, y)
         >>> gradients["rnn"]["h"].shape, gradients["rnn"]["c"].shape
         ((8, 20, 4), (8, 20, 4))
+        >>> x, y = rnnkit.tasks.adding_problem(n=2, length=800, seed=0)
+        >>> [int((rnnkit.probes.state_gradients(model, x, y, dtype=dtype)["rnn"]["h"] == 0).sum() > 0)
+        ...  for dtype in (None, "float64")]
+        [1, 0]
 
     Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks", equations 3-5.
     """
-    measure = _state_gradient_function(model, x, y, layers, training)
+    measure = _state_gradient_function(model, x, y, layers, training, dtype)
     result = {}
-    for (layer, state), gradient in _backend.compiled(model, measure)(x, y, sample_weight).items():
+    for (layer, state), gradient in _precision.compiled(model, measure, dtype)(x, y, sample_weight).items():
         result.setdefault(layer, {})[state] = gradient
     return result
 
 
-def state_gradient_norms(model, x, y, *, layers=None):
+def state_gradient_norms(model, x, y, *, layers=None, dtype=None):
     """Prepare a cheap repeated measurement of |dL/dh_t| on one probe batch; used while a model trains.
 
     Args:
@@ -67,6 +79,7 @@ def state_gradient_norms(model, x, y, *, layers=None):
         x: probe inputs, as for `state_gradients`.
         y: their targets.
         layers: name, or list of names, of the recurrent layers; all by default.
+        dtype: `"float64"`, or None for the model's own, as for `state_gradients`.
 
     Returns:
         A function without arguments. Each call gives, for the model's weights at that moment, a dict from layer name
@@ -84,7 +97,7 @@ def state_gradient_norms(model, x, y, *, layers=None):
         >>> measure()["rnn"].shape
         (20,)
     """
-    gradients = _state_gradient_function(model, x, y, layers)
+    gradients = _state_gradient_function(model, x, y, layers, dtype=dtype)
 
     def norms(values, x, y):
         return {
@@ -92,20 +105,27 @@ def state_gradient_norms(model, x, y, *, layers=None):
             for (layer, state), g in gradients(values, x, y).items()
         }
 
-    measure = _backend.compiled(model, norms)
+    measure = _precision.compiled(model, norms, dtype)
     return lambda: measure(x, y)
 
 
-def _state_gradient_function(model, x, y, layers, training=False):
+def _state_gradient_function(model, x, y, layers, training=False, dtype=None):
     """Check all that can be wrong, then return `measure(values, x, y, sample_weight)` -> {(layer, state): tensor}."""
     layers = _model.recurrent_layers(model, layers)
     _model.require_loss(model)
     _model.require_batch(model, x, y)
+    _precision.require_known(model, dtype)
 
     def measure(values, x, y, sample_weight=None):
         def loss(watch):
-            with _perturbed(layers, watch), _backend.scratch(values):
-                return _model.loss(model, x, y, model(x, training=training), sample_weight)
+            with (
+                _model.spare_loss(model),
+                _perturbed(layers, watch),
+                _precision.computing(model, dtype),
+                _backend.scratch(values),
+            ):
+                prediction = model(x, training=training)
+                return _backend.whole_batch(model.compute_loss(x, y, prediction, sample_weight))
 
         gradients = _backend.tap_gradients(loss)
         _require_reached(layers, [layer for layer, _ in gradients])

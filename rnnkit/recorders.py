@@ -371,6 +371,8 @@ class StateGradientRecorder(_ProbeRecorder):
         y: their targets.
         every: training steps between two records. Under `steps_per_execution`, the first chance after that.
         layers: name, or list of names, of the recurrent layers; all by default.
+        dtype: `"float64"` measures in double precision, where gradients over 1e-308 do not become 0; None in the
+            model's own.
 
     Raises:
         ValueError: if `every` is under 1; when `fit` starts, whatever `rnnkit.probes.state_gradients` would raise.
@@ -386,12 +388,12 @@ class StateGradientRecorder(_ProbeRecorder):
         ((4, 20), array([ 0,  5, 10, 15]))
     """
 
-    def __init__(self, x, y, every=50, layers=None):
+    def __init__(self, x, y, every=50, layers=None, dtype=None):
         super().__init__(every, layers)
-        self.x, self.y = x, y
+        self.x, self.y, self.dtype = x, y, dtype
 
     def _prepare(self):
-        return probes.state_gradient_norms(self.model, self.x, self.y, layers=self.layers)
+        return probes.state_gradient_norms(self.model, self.x, self.y, layers=self.layers, dtype=self.dtype)
 
     @property
     def history(self):

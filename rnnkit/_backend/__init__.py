@@ -4,6 +4,7 @@ Each backend has a module of its own with the same functions:
 
 - `compiled(model, function)`: a function of arrays made fast, which sees the model's weights of the moment;
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
+- `doubles(on)`: a scope in which float64 is to be had;
 - `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
 - `whole_batch(loss)`: a loss as it is on one device;
 - `stream_kept()`: a context after which the backend's own stream of random numbers is where it was;
@@ -47,6 +48,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            doubles,
             replicas,
             stream_kept,
             sum_over_replicas,
@@ -61,6 +63,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            doubles,
             replicas,
             stream_kept,
             sum_over_replicas,
@@ -75,6 +78,7 @@ with quiet_stderr():
             StepLog,
             compiled,
             dense,
+            doubles,
             replicas,
             stream_kept,
             sum_over_replicas,
@@ -89,6 +93,7 @@ __all__ = [
     "StepLog",
     "compiled",
     "dense",
+    "doubles",
     "keras",
     "norm",
     "quiet_stderr",

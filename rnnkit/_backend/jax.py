@@ -8,6 +8,12 @@ import keras
 import numpy as np
 
 from rnnkit._backend._attribute import shadowed
+from rnnkit._backend._promotion import float64_kept
+
+try:
+    enable_x64 = jax.enable_x64
+except AttributeError:  # before JAX 0.8
+    from jax.experimental import enable_x64
 
 stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
@@ -70,6 +76,13 @@ def vector_jacobian(function, inputs, cotangents):
 def dense(gradient):
     """Return a gradient as one dense tensor; on JAX it is one."""
     return gradient
+
+
+@contextmanager
+def doubles(on=True):
+    """Provide a scope in which float64 is to be had, or is not, as by default: JAX and Keras make float32 of it."""
+    with enable_x64(on), float64_kept(on):
+        yield
 
 
 def replicas(model):

@@ -7,11 +7,13 @@ import keras
 import tensorflow as tf
 
 from rnnkit._backend._eager import training_step, watched
+from rnnkit._backend._quiet import quiet_stderr
 
 __all__ = [
     "StepLog",
     "compiled",
     "dense",
+    "doubles",
     "replicas",
     "stream_kept",
     "sum_over_replicas",
@@ -97,6 +99,14 @@ def dense(gradient):
     An Embedding's gradient comes as rows with repeated indices; only their sum has the right norm.
     """
     return tf.convert_to_tensor(gradient)
+
+
+def doubles(on=True):
+    """Return a scope in which float64 is to be had, or is not, as by default; on TensorFlow it always is.
+
+    oneDNN, which has none, says so on stderr for each operation that it leaves to others.
+    """
+    return quiet_stderr() if on else nullcontext()
 
 
 def replicas(model):

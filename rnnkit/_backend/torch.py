@@ -4,11 +4,13 @@ import keras
 import torch
 
 from rnnkit._backend._eager import training_step, watched
+from rnnkit._backend._promotion import float64_kept
 
 __all__ = [
     "StepLog",
     "compiled",
     "dense",
+    "doubles",
     "replicas",
     "stream_kept",
     "sum_over_replicas",
@@ -67,6 +69,16 @@ def vector_jacobian(function, inputs, cotangents):
 def dense(gradient):
     """Return a gradient as one dense tensor, outside of any graph."""
     return gradient.detach()
+
+
+def doubles(on=True):
+    """Return a scope in which float64 is to be had, or is not, as by default: Keras makes float32 of it."""
+    if on and ops.zeros(()).device.type == "mps":
+        raise ValueError(
+            "float64 needs a device that computes in it. Received: torch on Apple's mps, which does not. "
+            'Leave dtype out, or set KERAS_TORCH_DEVICE="cpu" before Keras is imported.'
+        )
+    return float64_kept(on)
 
 
 def replicas(model):
