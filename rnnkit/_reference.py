@@ -19,7 +19,7 @@ _TASKS = {
     "Measure once": ("probes",),
     "Draw": ("plot",),
     "Tasks to train on": ("tasks",),
-    "Initializers": ("initializers",),
+    "Cells and initializers": ("layers", "initializers"),
     "Claims": ("claims",),
     "Lessons and exercises": ("lesson", "exercises"),
 }
