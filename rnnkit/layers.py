@@ -229,7 +229,8 @@ class GRUCell(_GatedCell):
     def gates(self, inputs, states):
         """Compute `{name: (batch, units)}`: update and reset gate, and the candidate."""
         (h,) = states
-        b, d = (self.bias[0], self.bias[1]) if self.reset_after else (self.bias, ops.zeros_like(self.bias))
+        bias = ops.convert_to_tensor(self.bias)
+        b, d = (bias[0], bias[1]) if self.reset_after else (bias, ops.zeros_like(bias))
         x_z, x_r, x_g = ops.split(inputs @ self.kernel + b, 3, axis=-1)
         W_z, W_r, W_g = ops.split(ops.convert_to_tensor(self.recurrent_kernel), 3, axis=-1)
         d_z, d_r, d_g = ops.split(d, 3)
