@@ -35,8 +35,10 @@ ALLOWED = {
     "plot": {"_fingerprint"},
     "probes": {"_backend", "_gates", "_loop", "_model", "_saliency", "_spectrum"},
     "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "probes"},
+    "sweeps": {"_display", "_workers"},
     "_tap": {"_backend"},
     "tasks": set(),
+    "_workers": {"_backend"},
 }
 
 
