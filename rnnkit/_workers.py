@@ -6,6 +6,7 @@ run Keras on JAX where it is installed: it trains those several times faster tha
 """
 
 import contextlib
+import gc
 import importlib.util
 import os
 import pickle
@@ -162,6 +163,7 @@ def serve(folder):
     threading.Thread(target=read, daemon=True).start()
     from rnnkit._backend import keras
 
+    gc.freeze()  # else clear_session would look through all that was imported, a quarter of a second each time
     while True:
         answer = _answer(*waiting.get())
         pickle.dump(answer, answers)
