@@ -59,6 +59,12 @@ def test_a_module_imports_only_what_is_below_it(path):
     assert imported(path) <= ALLOWED[path.stem]
 
 
+def test_tasks_are_numpy_alone():
+    for path in (PACKAGE / "tasks").glob("*.py"):
+        assert imported(path) <= {"tasks"}
+        assert "keras" not in path.read_text(encoding="utf-8").split("import")[0]
+
+
 def test_only_the_backend_module_knows_which_backend_runs():
     for path in PACKAGE.rglob("*.py"):
         if "_backend" not in path.parts and path.stem != "doctor":
