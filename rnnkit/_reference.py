@@ -17,9 +17,10 @@ import rnnkit
 _TASKS = {
     "Record while a model trains": ("recorders", "live"),
     "Measure once": ("probes",),
+    "Train over seeds and settings": ("sweeps",),
     "Draw": ("plot",),
     "Tasks to train on": ("tasks",),
-    "Initializers": ("initializers",),
+    "Cells and initializers": ("layers", "initializers"),
     "Claims": ("claims",),
     "Lessons and exercises": ("lesson", "exercises"),
 }
@@ -92,13 +93,18 @@ def _public(package, modules):
         f"rnnkit.{name}": _defined(package[module][name]) for name, module in rnnkit._NAMES.items() if module in modules
     }
     inside = {
-        f"rnnkit.{module}.{name}": thing
+        f"rnnkit.{module}.{name}": _defined(thing)
         for module in modules
         if module in rnnkit._MODULES
         for name, thing in package[module].members.items()
-        if not (thing.is_alias or name.startswith("_")) and (thing.is_function or thing.is_class)
+        if not name.startswith("_") and _of(module, thing) and (thing.is_function or thing.is_class)
     }
     return top | {name: thing for name, thing in inside.items() if thing not in top.values()}
+
+
+def _of(module, thing):
+    """Say whether a module defines something, itself or, if it is a package, in a file of its own."""
+    return not thing.is_alias or thing.target_path.startswith(f"rnnkit.{module}.")
 
 
 def _defined(thing):

@@ -18,7 +18,7 @@ ALLOWED = {
     "_display": set(),
     "_export": set(),
     "_fingerprint": set(),
-    "_gates": {"_backend", "_loop", "_model"},
+    "_gates": {"_backend", "_loop", "_model", "layers"},
     "_loop": {"_backend"},
     "_model": {"_backend"},
     "_notebooks": set(),
@@ -31,13 +31,16 @@ ALLOWED = {
     "claims": {"_display"},
     "doctor": set(),
     "initializers": {"_backend"},
+    "layers": {"_backend", "initializers"},
     "lesson": {"_backend"},
     "live": {"_backend", "_display", "plot", "recorders"},
     "plot": {"_fingerprint"},
-    "probes": {"_backend", "_gates", "_loop", "_model", "_precision", "_saliency", "_spectrum"},
+    "probes": {"_backend", "_gates", "_loop", "_model", "_precision", "_saliency", "_spectrum", "layers"},
     "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "probes"},
+    "sweeps": {"_display", "_workers"},
     "_tap": {"_backend"},
     "tasks": set(),
+    "_workers": {"_backend"},
 }
 
 
@@ -56,6 +59,12 @@ def imported(path):
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_a_module_imports_only_what_is_below_it(path):
     assert imported(path) <= ALLOWED[path.stem]
+
+
+def test_tasks_are_numpy_alone():
+    for path in (PACKAGE / "tasks").glob("*.py"):
+        assert imported(path) <= {"tasks"}
+        assert "keras" not in path.read_text(encoding="utf-8").split("import")[0]
 
 
 def test_only_the_backend_module_knows_which_backend_runs():
