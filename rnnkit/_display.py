@@ -1,6 +1,7 @@
 """Say something to the reader: rich in a notebook, printed elsewhere, in the same words."""
 
 import html
+import os
 import re
 import sys
 
@@ -33,3 +34,10 @@ def show(lead, text, code=""):
 def _inline(text):
     escaped = html.escape(text).replace("\n", "<br>")
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+
+
+def in_a_notebook():
+    """Whether what is displayed reaches someone who is looking: a kernel, and not one that tests a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    return hasattr(shell, "kernel") and not os.environ.get("RNNKIT_EXPECT")

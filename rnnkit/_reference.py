@@ -17,6 +17,7 @@ import rnnkit
 _TASKS = {
     "Record while a model trains": ("recorders", "live"),
     "Measure once": ("probes",),
+    "Train over seeds and settings": ("sweeps",),
     "Draw": ("plot",),
     "Tasks to train on": ("tasks",),
     "Initializers": ("initializers",),

@@ -3,8 +3,6 @@
 import base64
 import html
 import io
-import os
-import sys
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -21,6 +19,7 @@ __all__ = ["LivePlot"]
 _SHARE = 0.05  # of the time since training began, for all pictures, the last one included
 _FIRST = 0.15  # seconds that a picture is expected to take until one was drawn
 _POINTS = 1000  # steps drawn; more would take longer and show no more
+_in_a_notebook = _display.in_a_notebook
 
 
 class LivePlot(keras.callbacks.Callback):
@@ -143,13 +142,6 @@ class _Pace:
         self.ended = self.clock()
         self.latest = self.ended - begun
         self.spent += self.latest
-
-
-def _in_a_notebook():
-    """Whether what is displayed reaches someone who is looking: a kernel, and not one that tests a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython and ipython.get_ipython()
-    return hasattr(shell, "kernel") and not os.environ.get("RNNKIT_EXPECT")
 
 
 def _picture(recorder):

@@ -35,7 +35,9 @@ ALLOWED = {
     "plot": {"_fingerprint"},
     "probes": {"_backend", "_gates", "_loop", "_model", "_saliency", "_spectrum"},
     "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "probes"},
+    "sweeps": {"_display", "_workers"},
     "_tap": {"_backend"},
+    "_workers": {"_backend"},
 }
 
 

@@ -61,7 +61,7 @@ def test_every_public_name_has_an_example():
     shown = {example.name.rsplit(".", 1)[-1] for example in EXAMPLES}
     public = set(rnnkit._NAMES) | {
         name
-        for module in ("probes", "tasks", "initializers", "plot")
+        for module in ("probes", "sweeps", "tasks", "initializers", "plot")
         for name, value in vars(getattr(rnnkit, module)).items()
         if callable(value)
         and f"{getattr(value, '__module__', '')}.".startswith(f"rnnkit.{module}.")
