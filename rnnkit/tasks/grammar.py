@@ -4,18 +4,46 @@ import numpy as np
 
 from rnnkit.tasks._sizes import require_sizes
 
-_OBJECTS = "tickets letters forms photos tables maps poems labels".split()
-_OPENING, _ENDING = "when she tried to print her".split(), "she finally printed her".split()
-_FILLER = (
-    "printer toner paper ink store clerk tray cable screen desk found bought opened closed asked waited "
-    "carried paid empty broken cheap slow loud again then soon there and but because"
-).split()
+_OBJECTS = ["tickets", "letters", "forms", "photos", "tables", "maps", "poems", "labels"]
+_OPENING, _ENDING = ["when", "she", "tried", "to", "print", "her"], ["she", "finally", "printed", "her"]
+_FILLER = [
+    "printer",
+    "toner",
+    "paper",
+    "ink",
+    "store",
+    "clerk",
+    "tray",
+    "cable",
+    "screen",
+    "desk",
+    "found",
+    "bought",
+    "opened",
+    "closed",
+    "asked",
+    "waited",
+    "carried",
+    "paid",
+    "empty",
+    "broken",
+    "cheap",
+    "slow",
+    "loud",
+    "again",
+    "then",
+    "soon",
+    "there",
+    "and",
+    "but",
+    "because",
+]
 # The words of `tickets`, in the order of their numbers: the objects come first.
 TICKETS_WORDS = tuple(dict.fromkeys([*_OBJECTS, *_OPENING, *_ENDING, *_FILLER]))
 TICKETS_BASELINE = 1 / len(_OBJECTS)
 
-_NOUNS = "writer book teacher student doctor house garden letter".split()
-_PREPOSITIONS = "of near behind with".split()
+_NOUNS = ["writer", "book", "teacher", "student", "doctor", "house", "garden", "letter"]
+_PREPOSITIONS = ["of", "near", "behind", "with"]
 # The words of `agreement`, in the order of their numbers: padding, "the", prepositions, singular nouns, plural nouns.
 AGREEMENT_WORDS = ("", "the", *_PREPOSITIONS, *_NOUNS, *(noun + "s" for noun in _NOUNS))
 _FIRST_NOUN = AGREEMENT_WORDS.index(_NOUNS[0])
@@ -24,8 +52,8 @@ _FIRST_NOUN = AGREEMENT_WORDS.index(_NOUNS[0])
 def tickets(n, distance, seed=0):
     """Make sentences such as "when she tried to print her tickets ... she finally printed her tickets".
 
-    Between the two stand random words out of 30. Only who remembers which of the eight objects it was can name it again;
-    guessing is right one time in eight (`TICKETS_BASELINE`). Both x and y are for a language model: at each step, the
+    Between the two stand random words out of 30. Only who remembers which of the eight objects it was can name it
+    again; guessing is right one time in eight (`TICKETS_BASELINE`). Both x and y are for a language model: at each step, the
     word to read and the word that follows. `y[:, -1]` is the object.
 
     Args:
@@ -34,8 +62,8 @@ def tickets(n, distance, seed=0):
         seed: integer; the same seed gives the same data.
 
     Returns:
-        x, int32 (n, distance + 7): the words read, as indices into `TICKETS_WORDS`; y, int32 (n, distance + 7): the words
-        that follow.
+        x, int32 (n, distance + 7): the words read, as indices into `TICKETS_WORDS`; y, int32 (n, distance + 7): the
+        words that follow.
 
     Raises:
         ValueError: if `n` is under 1 or `distance` under 4.
@@ -145,7 +173,7 @@ def _checked_agreement(between, clash):
         or abs(probabilities.sum() - 1) > 1e-6
     ):
         raise ValueError(
-            "`between` must be a whole number of at least 0, or the probabilities of 0, 1, 2, ... nouns, which sum to 1. "
-            f"Received: between={between!r}."
+            "`between` must be a whole number of at least 0, or the probabilities of 0, 1, 2, ... nouns, which sum "
+            f"to 1. Received: between={between!r}."
         )
     return probabilities / probabilities.sum()

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import itertools
 import keyword
+import os
 import re
 import sysconfig
 from pathlib import Path
@@ -11,14 +13,62 @@ import numpy as np
 
 from rnnkit.tasks._sizes import require_sizes
 
-_OPERATORS = (
-    "( ) [ ] { } , : . ; = == != < > <= >= + - * / // % ** @ & | ^ ~ << >> -> := ... "
-    "+= -= *= /= //= %= **= @= &= |= ^= <<= >>="
-).split()
+_OPERATORS = [
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    ".",
+    ";",
+    "=",
+    "==",
+    "!=",
+    "<",
+    ">",
+    "<=",
+    ">=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "@",
+    "&",
+    "|",
+    "^",
+    "~",
+    "<<",
+    ">>",
+    "->",
+    ":=",
+    "...",
+    "+=",
+    "-=",
+    "*=",
+    "/=",
+    "//=",
+    "%=",
+    "**=",
+    "@=",
+    "&=",
+    "|=",
+    "^=",
+    "<<=",
+    ">>=",
+]
 # The tokens of `python_brackets`, in the order of their numbers: padding, three kinds of word, keywords, operators.
 SOURCE_TOKENS = ("", "NAME", "NUMBER", "STRING", *keyword.kwlist, *_OPERATORS)
 BRACKETS_BASELINE = 1 / 3
 
+_MOST_FILES = 400  # of each half, about half of those there are: some two seconds
+_NOT_THE_LIBRARY = {"site-packages", "dist-packages", "data", "__pycache__"}  # "data": of tests, broken on purpose
+_KEYWORDS = frozenset(keyword.kwlist)
 _NUMBER_OF = {token: index for index, token in enumerate(SOURCE_TOKENS)}
 _OPENERS, _CLOSERS = [[_NUMBER_OF[bracket] for bracket in kind] for kind in ("([{", ")]}")]
 _TOKEN = re.compile(
@@ -43,8 +93,8 @@ _TOKEN = re.compile(
 def python_brackets(n, length=64, split="train", bins=(1, 8, 16, 32), seed=0):
     """Make the bracket task: after some tokens of real Python source, which bracket closes next, ), ] or }?
 
-    That is the kind of the innermost bracket still open, and its distance differs from place to place. Every kind is equally
-    frequent at every range of distances, so guessing is right one time in three (`BRACKETS_BASELINE`), whatever the
+    That is the kind of the innermost bracket still open, and its distance differs from place to place. Every kind is
+    equally frequent at every range of distances, so guessing is right one time in three (`BRACKETS_BASELINE`), whatever the
     distance. A file of the library is either for training or for testing.
 
     Args:
@@ -80,7 +130,7 @@ def python_brackets(n, length=64, split="train", bins=(1, 8, 16, 32), seed=0):
             f"`bins` must be whole numbers that rise from at least 1 to under `length`. Received: bins={bins!r}."
         )
     draw = np.random.default_rng(seed)
-    cells = [(kind, low, high) for low, high in zip(edges, edges[1:], strict=False) for kind in range(3)]
+    cells = [(kind, low, high) for low, high in itertools.pairwise(edges) for kind in range(3)]
     shares = [n // len(cells) + (place < n % len(cells)) for place in range(len(cells))]
     tokens, places = _library(split, length)
     chosen = []
@@ -88,8 +138,8 @@ def python_brackets(n, length=64, split="train", bins=(1, 8, 16, 32), seed=0):
         fits = np.flatnonzero((places[:, 1] == kind) & (places[:, 2] >= low) & (places[:, 2] < high))
         if len(fits) < share:
             raise ValueError(
-                f"The library holds {len(fits)} places with {')]}'[kind]!r} due and its opener {low} to {high - 1} tokens "
-                f"back; {share} are needed. Ask for fewer: n={len(cells) * len(fits)}."
+                f"The library holds {len(fits)} places with {')]}'[kind]!r} due and its opener {low} to {high - 1} "
+                f"tokens back; {share} are needed. Ask for fewer: n={len(cells) * len(fits)}."
             )
         chosen.append(draw.choice(fits, size=share, replace=False))
     end, y, distance, nested = places[draw.permutation(np.concatenate(chosen))].T
@@ -125,9 +175,6 @@ def tokens_of(source):
         elif kind != "skipped":
             found.append(_NUMBER_OF[kind])
     return found
-
-
-_KEYWORDS = frozenset(keyword.kwlist)
 
 
 def open_brackets(tokens):
@@ -174,7 +221,8 @@ def _library(split, length):
             continue
         inside = np.array(inside)
         inside = inside[(inside[:, 2] > 0) & (inside[:, 2] < length)]
-        places.append(inside + [start, 0, 0, 0])
+        inside[:, 0] += start
+        places.append(inside)
         tokens += [found, [0] * length]
         start += len(found) + length
     return np.concatenate([np.array(part) for part in tokens]).astype("int32"), np.concatenate(places).astype("int32")
@@ -184,10 +232,10 @@ def _files(split):
     """Return the files of one half of the library, in an order that is the same on every machine."""
     root = Path(sysconfig.get_paths()["stdlib"])
     wanted = []
-    for path in root.rglob("*.py"):
-        name = path.relative_to(root).as_posix()
-        if not re.search(r"(site|dist)-packages|/data/|badsyntax|bad_coding", name):
-            digest = hashlib.sha256(name.encode()).digest()
+    for folder, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if name not in _NOT_THE_LIBRARY]
+        for path in (Path(folder, name) for name in names if name.endswith(".py")):
+            digest = hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
             if digest[0] % 2 == (split == "test"):
                 wanted.append((digest, path))
     if not wanted:
@@ -196,6 +244,3 @@ def _files(split):
             "Use a Python that comes with it, such as that of python.org, conda or uv."
         )
     return [path for _, path in sorted(wanted)][:_MOST_FILES]
-
-
-_MOST_FILES = 250
