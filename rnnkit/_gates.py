@@ -8,14 +8,16 @@ import numpy as np
 from rnnkit import _loop, _model
 from rnnkit._backend import keras
 from rnnkit._backend._attribute import shadowed
+from rnnkit.layers import GRUCell, LSTMCell
 
 ops = keras.ops
 
 LOW, HIGH = 0.1, 0.9  # a gate beyond these is called saturated; also the quantiles between which most values lie
 
 # The gates in the order in which Keras's cells compute them, and how often they apply `activation`: first to the
-# candidate; an LSTM then to its state c.
+# candidate; an LSTM then to its state c. The cells of rnnkit.layers have a method for it.
 _GATES = {keras.layers.LSTMCell: (["input", "forget", "output"], 2), keras.layers.GRUCell: (["update", "reset"], 1)}
+_TELLING = (LSTMCell, GRUCell)
 
 
 def gated_layers(model, names=None):
@@ -29,7 +31,7 @@ def gated_layers(model, names=None):
     without = {key: type(layer.cell).__name__ for key, layer in layers.items() if key not in gated}
     if without and (names is not None or not gated):
         raise ValueError(
-            "Gates are read from the cells keras.layers.LSTMCell and GRUCell. Received: "
+            "Gates are read from the cells of keras.layers and rnnkit.layers called LSTMCell and GRUCell. Received: "
             + ", ".join(f"layer {key!r} with a {cell}" for key, cell in without.items())
             + ". "
             + (
@@ -90,7 +92,7 @@ def listening_loop(key, layer, heard):
 
 
 def _gated_cells(key, cell):
-    return {key: one for key, one in _loop.cells(key, cell).items() if isinstance(one, tuple(_GATES))}
+    return {key: one for key, one in _loop.cells(key, cell).items() if isinstance(one, (*_GATES, *_TELLING))}
 
 
 def _kind(cell):
@@ -98,6 +100,8 @@ def _kind(cell):
 
 
 def _names(cell):
+    if isinstance(cell, _TELLING):
+        return list(cell.gate_names)
     return [*_GATES[_kind(cell)][0], "candidate"]
 
 
@@ -107,6 +111,10 @@ def _listening(key, cell):
 
     So the values are those of the cell's own computation, whatever its implementation, biases and dropout masks.
     """
+    if isinstance(cell, _TELLING):
+        with _overhearing(key, cell) as tell:
+            yield tell
+        return
     gates, states = [], []
 
     def overheard(function, values):
@@ -131,6 +139,29 @@ def _listening(key, cell):
         shadowed(cell, "recurrent_activation", overheard(cell.recurrent_activation, gates)),
         shadowed(cell, "activation", overheard(cell.activation, states)),
     ):
+        yield tell
+
+
+@contextmanager
+def _overhearing(key, cell):
+    """The same for a cell that computes its gates in a method of its own."""
+    heard, names = [], _names(cell)
+
+    def gates(*arguments):
+        heard.append(type(cell).gates(cell, *arguments))
+        return heard[-1]
+
+    def tell():
+        if len(heard) != 1 or not set(names) <= set(heard[0]):
+            received = f"made {len(heard)} such calls" if len(heard) != 1 else f"returned {', '.join(heard[0])}"
+            raise ValueError(
+                "A cell must compute its gates by one call of its method `gates`, which returns those in its "
+                f"`gate_names`. Received: layer {key!r}, whose {type(cell).__name__} {received}, with gate_names="
+                f"{tuple(names)}. Leave it out with layers=[...]."
+            )
+        return [heard[0][name] for name in names]
+
+    with shadowed(cell, "gates", gates):
         yield tell
 
 

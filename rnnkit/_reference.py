@@ -20,7 +20,7 @@ _TASKS = {
     "Train over seeds and settings": ("sweeps",),
     "Draw": ("plot",),
     "Tasks to train on": ("tasks",),
-    "Initializers": ("initializers",),
+    "Cells and initializers": ("layers", "initializers"),
     "Claims": ("claims",),
     "Lessons and exercises": ("lesson", "exercises"),
 }

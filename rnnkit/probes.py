@@ -7,8 +7,11 @@ import numpy as np
 from rnnkit import _backend, _gates, _loop, _model, _spectrum
 from rnnkit._backend import keras
 from rnnkit._saliency import saliency as saliency  # part of this module to those who use it
+from rnnkit.layers import LSTMCell
 
 ops = keras.ops
+
+_LSTM_CELLS = (keras.layers.LSTMCell, LSTMCell)
 
 
 def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False):
@@ -114,13 +117,15 @@ def _state_gradient_function(model, x, y, layers, training=False):
 def gates(model, x, *, layers=None, training=False):
     """Measure the gates of LSTM and GRU layers at every time step, in one forward pass.
 
-    The values are those that the layer's own cell computes, overheard where it applies its activations. With * for the
-    elementwise product, Keras's conventions are
+    The values are those that the layer's own cell computes, overheard where it applies its activations; of the cells in
+    `rnnkit.layers`, and of others made from them, what their method `gates` returns. With * for the elementwise
+    product, Keras's conventions are
 
         LSTM: c_t = forget * c_{t-1} + input * candidate,   h_t = output * activation(c_t)
         GRU:  h_t = update * h_{t-1} + (1 - update) * candidate
 
-    so that a GRU whose update gate is near 1 *keeps* its state (in Cho et al. too; other texts swap the two terms).
+    so that a GRU whose update gate is near 1 *keeps* its state (in Cho et al. too; other texts swap the two terms, and
+    so does `rnnkit.layers.GRUCell(convention="lecture")`).
     The reset gate scales what the candidate sees of h_{t-1}: after its product with the recurrent kernel (Keras's
     default, `reset_after=True`) or before it.
 
@@ -359,7 +364,7 @@ def _states(key, cell):
     found = []
     for name, one in _loop.cells(key, cell).items():
         sizes = keras.tree.flatten(one.state_size)
-        others = ["c"] if isinstance(one, keras.layers.LSTMCell) else [f"state_{n}" for n in range(1, len(sizes))]
+        others = ["c"] if isinstance(one, _LSTM_CELLS) else [f"state_{n}" for n in range(1, len(sizes))]
         found += [(name, state, size) for state, size in zip(["h", *others], sizes, strict=True)]
     return found
 
@@ -375,10 +380,10 @@ def _perturbed_step(cell, inputs, states, deltas, training):
             at = upto
         return inputs, all_new
     output, new = _call_cell(cell, inputs, states, training)
-    if isinstance(cell, keras.layers.LSTMCell):
+    if isinstance(cell, _LSTM_CELLS):
         # h_t = o_t * activation(c_t): what is added to c_t must reach h_t too.
         (h, c), (delta_h, delta_c) = new, deltas
-        gate = _output_gate(cell, inputs, states[0], training)
+        gate = _output_gate(cell, inputs, states, training)
         moved = h + gate * (cell.activation(c + delta_c) - cell.activation(c)) + delta_h
         return moved, [moved, c + delta_c]
     moved = [state + delta for state, delta in zip(new, deltas, strict=True)]
@@ -409,8 +414,11 @@ def _split(tensor, sizes):
     return [tensor[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
-def _output_gate(cell, inputs, h, training):
-    """Return o_t of a Keras LSTM cell, from the same kernels and dropout masks as the cell itself."""
+def _output_gate(cell, inputs, states, training):
+    """Return o_t of an LSTM cell, from the same kernels and dropout masks as the cell itself."""
+    if isinstance(cell, LSTMCell):
+        return cell.gates(inputs, states)["output"]
+    h, _ = states
     if training and cell.dropout:
         mask = cell.get_dropout_mask(inputs)
         inputs = inputs * (mask[3] if isinstance(mask, (list, tuple)) else mask)

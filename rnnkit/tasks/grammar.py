@@ -6,38 +6,10 @@ from rnnkit.tasks._sizes import require_sizes
 
 _OBJECTS = ["tickets", "letters", "forms", "photos", "tables", "maps", "poems", "labels"]
 _OPENING, _ENDING = ["when", "she", "tried", "to", "print", "her"], ["she", "finally", "printed", "her"]
-_FILLER = [
-    "printer",
-    "toner",
-    "paper",
-    "ink",
-    "store",
-    "clerk",
-    "tray",
-    "cable",
-    "screen",
-    "desk",
-    "found",
-    "bought",
-    "opened",
-    "closed",
-    "asked",
-    "waited",
-    "carried",
-    "paid",
-    "empty",
-    "broken",
-    "cheap",
-    "slow",
-    "loud",
-    "again",
-    "then",
-    "soon",
-    "there",
-    "and",
-    "but",
-    "because",
-]
+_FILLER = (  # noqa: SIM905  (thirty words are read more easily in lines than in a column)
+    "printer toner paper ink store clerk tray cable screen desk found bought opened closed asked waited carried paid "
+    "empty broken cheap slow loud again then soon there and but because"
+).split()
 # The words of `tickets`, in the order of their numbers: the objects come first.
 TICKETS_WORDS = tuple(dict.fromkeys([*_OBJECTS, *_OPENING, *_ENDING, *_FILLER]))
 TICKETS_BASELINE = 1 / len(_OBJECTS)
@@ -49,7 +21,7 @@ AGREEMENT_WORDS = ("", "the", *_PREPOSITIONS, *_NOUNS, *(noun + "s" for noun in 
 _FIRST_NOUN = AGREEMENT_WORDS.index(_NOUNS[0])
 
 
-def tickets(n, distance, seed=0):
+def tickets(n, distance, length=None, seed=0):
     """Make sentences such as "when she tried to print her tickets ... she finally printed her tickets".
 
     Between the two stand random words out of 30. Only who remembers which of the eight objects it was can name it
@@ -59,14 +31,16 @@ def tickets(n, distance, seed=0):
     Args:
         n: number of sentences.
         distance: steps between the object that is read and the end of the sentence, where it is asked for; at least 4.
+        length: steps of all sentences, at least `distance + 7`, which is the default; a longer one begins with other
+            words. Sentences of several distances but one length can share a model that has been compiled for it.
         seed: integer; the same seed gives the same data.
 
     Returns:
-        x, int32 (n, distance + 7): the words read, as indices into `TICKETS_WORDS`; y, int32 (n, distance + 7): the
+        x, int32 (n, length): the words read, as indices into `TICKETS_WORDS`; y, int32 (n, length): the
         words that follow.
 
     Raises:
-        ValueError: if `n` is under 1 or `distance` under 4.
+        ValueError: if `n` is under 1, `distance` under 4, or `length` under `distance + 7`.
 
     Example:
         >>> x, y = rnnkit.tasks.tickets(n=100, distance=6, seed=0)
@@ -77,13 +51,18 @@ def tickets(n, distance, seed=0):
     Hochreiter & Schmidhuber (1997), section 5.2.
     """
     require_sizes(n=(n, 1), distance=(distance, len(_ENDING)))
+    shortest = len(_OPENING) + 1 + distance
+    length = shortest if length is None else length
+    require_sizes(length=(length, shortest))
     number = {word: index for index, word in enumerate(TICKETS_WORDS)}
     draw = np.random.default_rng(seed)
     objects = draw.integers(0, len(_OBJECTS), size=(n, 1))
-    filler = draw.integers(0, len(_FILLER), size=(n, distance - len(_ENDING)))
-    filler = np.array([number[word] for word in _FILLER])[filler]
+    before, between = (
+        np.array([number[word] for word in _FILLER])[draw.integers(0, len(_FILLER), size=(n, words))]
+        for words in (length - shortest, distance - len(_ENDING))
+    )
     opening, ending = (np.tile([number[word] for word in words], (n, 1)) for words in (_OPENING, _ENDING))
-    sentences = np.concatenate([opening, objects, filler, ending, objects], axis=1).astype("int32")
+    sentences = np.concatenate([before, opening, objects, between, ending, objects], axis=1).astype("int32")
     return sentences[:, :-1], sentences[:, 1:]
 
 
