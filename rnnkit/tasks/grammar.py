@@ -25,8 +25,8 @@ def tickets(n, distance, length=None, seed=0):
     """Make sentences such as "when she tried to print her tickets ... she finally printed her tickets".
 
     Between the two stand random words out of 30. Only who remembers which of the eight objects it was can name it
-    again; guessing is right one time in eight (`TICKETS_BASELINE`). Both x and y are for a language model: at each step, the
-    word to read and the word that follows. `y[:, -1]` is the object.
+    again; guessing is right one time in eight (`TICKETS_BASELINE`). Both x and y are for a language model: at each
+    step, the word to read and the word that follows. `y[:, -1]` is the object.
 
     Args:
         n: number of sentences.

@@ -49,8 +49,8 @@ def python_brackets(n, length=64, split="train", bins=(1, 8, 16, 32), seed=0):
     """Make the bracket task: after some tokens of real Python source, which bracket closes next, ), ] or }?
 
     That is the kind of the innermost bracket still open, and its distance differs from place to place. Every kind is
-    equally frequent at every range of distances, so guessing is right one time in three (`BRACKETS_BASELINE`), whatever the
-    distance. A file of the library is either for training or for testing.
+    equally frequent at every range of distances, so guessing is right one time in three (`BRACKETS_BASELINE`),
+    whatever the distance. A file of the library is either for training or for testing.
 
     Args:
         n: number of windows of source code.
