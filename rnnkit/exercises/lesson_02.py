@@ -224,7 +224,7 @@ EXERCISES = (
             choice(
                 "c",
                 {
-                    "a": "The orthogonal SimpleRNN remembered over 30 words, and an LSTM did not: compare the two LSTMs.",
+                    "a": "The orthogonal RNN remembered over 30 words, and one LSTM did not: compare the two LSTMs.",
                     "b": "The data were the same for all of them; only networks differed.",
                 },
             ),
