@@ -45,7 +45,7 @@ def tickets(n, distance, length=None, seed=0):
     Example:
         >>> x, y = rnnkit.tasks.tickets(n=100, distance=6, seed=0)
         >>> print(*(rnnkit.tasks.TICKETS_WORDS[word] for word in [*x[0], y[0, -1]]))
-        when she tried to print her maps ink again she finally printed her maps
+        when she tried to print her poems opened again she finally printed her poems
 
     Source: the example is that of Manning's course CS224n; the form, a fixed distance of unrelated words, that of
     Hochreiter & Schmidhuber (1997), section 5.2.
@@ -89,7 +89,7 @@ def agreement(n, between, clash, seed=0):
     Example:
         >>> x, y = rnnkit.tasks.agreement(n=100, between=1, clash=1, seed=0)
         >>> print(*(rnnkit.tasks.AGREEMENT_WORDS[word] for word in x[0]), ["is", "are"][y[0]])
-        the gardens of the letter are
+        the writer with the students is
 
     Source: Linzen, Dupoux & Goldberg (2016), "Assessing the ability of LSTMs to learn syntax-sensitive dependencies",
     who take their sentences from Wikipedia and score by the number of attractors.

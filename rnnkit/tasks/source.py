@@ -143,7 +143,7 @@ def open_brackets(tokens):
         brackets do not match.
 
     Example:
-        >>> rnnkit.tasks.open_brackets(rnnkit.tasks.tokens_of("f(a[0], b"))[-1]
+        >>> rnnkit.tasks.open_brackets(rnnkit.tasks.tokens_of("f(a[0], b)"))[-1]
         (7, 0, 6, 1)
     """
     found, stack = [], []  # of an open bracket: its index, kind, and the pairs closed in it
