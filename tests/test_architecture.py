@@ -39,7 +39,6 @@ ALLOWED = {
     "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "probes"},
     "sweeps": {"_display", "_workers"},
     "_tap": {"_backend"},
-    "tasks": set(),
     "_workers": {"_backend"},
 }
 

@@ -1,9 +1,19 @@
 """Tasks against brute force: what they say must be in the data, and the baselines must be what guessing gives."""
 
+import importlib
+import io
+import json
+import keyword
+import re
+import sys
+import tokenize
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from rnnkit import tasks
+from rnnkit.tasks import source
 
 
 @pytest.mark.parametrize("length", [2, 5, 60])
@@ -85,6 +95,147 @@ def test_copy_memory_baseline_is_the_cross_entropy_of_the_best_guess_at_each_ste
     assert np.mean(spent) == pytest.approx(tasks.copy_memory_baseline(delay, copied, symbols), rel=2e-3)
 
 
+# --- tickets and agreement ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("distance", "length"), [(4, None), (9, None), (9, 30)])
+def test_tickets_are_named_at_the_distance_and_asked_for_at_the_end(distance, length):
+    x, y = tasks.tickets(400, distance, length, seed=1)
+    assert x.shape == y.shape == (400, length or distance + 7)
+    assert (x.dtype, y.dtype) == (np.int32, np.int32)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    objects = {"tickets", "letters", "forms", "photos", "tables", "maps", "poems", "labels"}
+    for read, answer in zip(x, y[:, -1], strict=True):
+        words = [tasks.TICKETS_WORDS[word] for word in read]
+        assert " ".join(words[-4:]) == "she finally printed her"
+        (place,) = (place for place, word in enumerate(words) if word in objects)
+        assert len(words) - 1 - place == distance
+        assert words[place] == tasks.TICKETS_WORDS[answer]
+        assert " ".join(words[place - 6 : place]) == "when she tried to print her"
+
+
+def test_tickets_baseline_is_the_best_guess_without_the_object():
+    _, y = tasks.tickets(40_000, 4, seed=0)
+    frequency = np.bincount(y[:, -1]) / len(y)
+    np.testing.assert_allclose(frequency, tasks.TICKETS_BASELINE, atol=0.01)
+
+
+def parsed(row):
+    """The numbers of the nouns of a sentence, True for plural, read from its words."""
+    words = [tasks.AGREEMENT_WORDS[word] for word in row if word]
+    assert words[0] == "the"
+    assert all(before in {"of", "near", "behind", "with"} for before in words[2::3])
+    assert all(article == "the" for article in words[3::3])
+    return [noun.endswith("s") for noun in words[1::3]]
+
+
+def test_agreement_is_with_the_first_noun_and_every_noun_between_clashes_if_told_to():
+    for clash in (0, 1):
+        for between in range(4):
+            x, y = tasks.agreement(200, between, clash, seed=between)
+            assert (x.shape, y.shape, x.dtype, y.dtype) == ((200, 2 + 3 * between), (200,), np.int32, np.int32)
+            for row, plural in zip(x, y, strict=True):
+                subject, *others = parsed(row)
+                assert subject == plural
+                assert others == [subject ^ bool(clash)] * between
+
+
+def test_agreement_draws_numbers_of_nouns_and_pads_at_the_front():
+    chances = [0.5, 0.3, 0.2]
+    x, y = tasks.agreement(20_000, chances, clash=0.4, seed=0)
+    assert x.shape == (20_000, 8)
+    nouns = [parsed(row) for row in x]
+    counts = np.bincount([len(row) - 1 for row in nouns]) / len(x)
+    np.testing.assert_allclose(counts, chances, atol=0.015)
+    assert all(row[-1] for row in x)
+    assert (np.diff((x > 0).astype(int), axis=1) >= 0).all()
+    clashes = [noun != row[0] for row in nouns for noun in row[1:]]
+    assert np.mean(clashes) == pytest.approx(0.4, abs=0.015)
+    assert np.mean(y) == pytest.approx(0.5, abs=0.015)
+    # Brute force: how often is the last noun's number the answer?
+    last = np.mean([row[-1] == plural for row, plural in zip(nouns, y, strict=True)])
+    assert last == pytest.approx(tasks.last_noun_baseline(chances, 0.4), abs=0.01)
+
+
+# --- source code ----------------------------------------------------------------------------------------------------
+
+
+def tokens_by_tokenize(source):
+    """The same tokens from Python's own tokenizer."""
+    kinds = {tokenize.NAME: "NAME", tokenize.NUMBER: "NUMBER", tokenize.STRING: "STRING"}
+    found = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in kinds:
+            found.append(token.string if keyword.iskeyword(token.string) else kinds[token.type])
+        elif token.type == tokenize.OP:
+            found.append(token.string)
+    return found
+
+
+@pytest.mark.parametrize("module", [tokenize, io, keyword, json, "random", "ast", "decimal", "_pydecimal", "shutil"])
+def test_tokens_are_those_of_pythons_own_tokenizer(module):
+    module = importlib.import_module(module) if isinstance(module, str) else module
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    if re.search(r"""\b[fF][rR]?["']""", source) and sys.version_info >= (3, 12):
+        pytest.skip("since 3.12 Python's tokenizer cuts f-strings up")
+    found = [tasks.SOURCE_TOKENS[token] for token in tasks.tokens_of(source)]
+    assert found == tokens_by_tokenize(source)
+
+
+@pytest.mark.parametrize("source", ["x = 'open", "price = 3 $", 's = """never closed'])
+def test_what_is_no_token_is_refused(source):
+    assert tasks.tokens_of(source) is None
+
+
+def brackets_slowly(tokens):
+    """For each token inside a bracket, rescan the file from its start."""
+    pairs = dict(zip("([{", ")]}", strict=True))
+    for end in range(len(tokens)):
+        waiting, closed_at = [], []
+        for place, token in enumerate(tokens[: end + 1]):
+            if token in pairs:
+                waiting.append(place)
+            elif token in pairs.values():
+                closed_at.append(waiting.pop())
+        if waiting:
+            opener = waiting[-1]
+            nested = sum(place > opener for place in closed_at)
+            yield end, "([{".index(tokens[opener]), end - opener, nested
+
+
+def test_open_brackets_against_a_rescan_of_the_file():
+    source = "f(a[0], {1: (2, [3]), 4: g()}, [h(i) for i in (5, 6)])[7] = {}; x = (1)"
+    tokens = tasks.tokens_of(source)
+    assert tasks.open_brackets(tokens) == list(brackets_slowly([tasks.SOURCE_TOKENS[token] for token in tokens]))
+    assert tasks.open_brackets(tasks.tokens_of("(]")) is None
+    assert tasks.open_brackets(tasks.tokens_of("(")) is None
+
+
+def test_python_brackets_asks_for_what_the_window_shows_and_balances_kinds_and_distances():
+    x, y, distance, nested = tasks.python_brackets(240, length=32, bins=(1, 8, 16), seed=1)
+    assert (x.shape, x.dtype, y.dtype) == ((240, 32), np.int32, np.int32)
+    for window, answer, far, pairs in zip(x, y, distance, nested, strict=True):
+        tokens = [tasks.SOURCE_TOKENS[token] for token in window[len(window) - 1 - far :]]
+        assert list(brackets_slowly(tokens))[-1] == (far, answer, far, pairs)
+    cells = np.bincount(3 * (np.digitize(distance, [1, 8, 16]) - 1) + y, minlength=9)
+    assert cells.tolist() == [27] * 6 + [26] * 3
+
+
+def test_brackets_baseline_is_what_the_most_frequent_kind_gives_at_every_distance():
+    _, y, distance, _ = tasks.python_brackets(900, seed=0)
+    ranges = np.digitize(distance, [1, 8, 16, 32])
+    for place in range(1, 5):
+        best = np.bincount(y[ranges == place]).max() / (ranges == place).sum()
+        assert best == pytest.approx(tasks.BRACKETS_BASELINE, abs=0.01)
+
+
+def test_a_file_is_for_training_or_for_testing():
+    train, test = (set(source._files(split)) for split in ("train", "test"))
+    assert train
+    assert test
+    assert not train & test
+
+
 def test_digits_by_row_are_scikit_learns_images():
     from sklearn.datasets import load_digits
 
@@ -111,6 +262,14 @@ def test_seed_decides_the_data(task):
         (lambda: tasks.temporal_order(n=1, length=9), "`length` must be a whole number of at least 10"),
         (lambda: tasks.copy_memory(n=1, delay=0), "`delay` must be a whole number of at least 1"),
         (lambda: tasks.copy_memory_baseline(delay=1, symbols=1), "`symbols` must be a whole number of at least 2"),
+        (lambda: tasks.tickets(n=1, distance=3), "`distance` must be a whole number of at least 4"),
+        (lambda: tasks.tickets(n=1, distance=5, length=11), "`length` must be a whole number of at least 12"),
+        (lambda: tasks.agreement(n=1, between=-1, clash=0), "`between` must be a whole number of at least 0"),
+        (lambda: tasks.agreement(n=1, between=[0.5, 0.4], clash=0), "which sum to 1"),
+        (lambda: tasks.agreement(n=1, between=1, clash=1.5), "`clash` must be a probability"),
+        (lambda: tasks.python_brackets(n=3, split="both"), "`split` is 'train' or 'test'"),
+        (lambda: tasks.python_brackets(n=3, bins=(8, 1)), "`bins` must be whole numbers that rise"),
+        (lambda: tasks.python_brackets(n=10_000_000), "Ask for fewer"),
         (lambda: tasks.first_symbol_recall(n=1, length=3, symbols=1), "`symbols` must be a whole number of at least 2"),
     ],
 )

@@ -10,14 +10,34 @@ from rnnkit.tasks.classic import (
     temporal_order,
 )
 from rnnkit.tasks.digits import digits_by_row
+from rnnkit.tasks.grammar import (
+    AGREEMENT_WORDS,
+    TICKETS_BASELINE,
+    TICKETS_WORDS,
+    agreement,
+    last_noun_baseline,
+    tickets,
+)
+from rnnkit.tasks.source import BRACKETS_BASELINE, SOURCE_TOKENS, open_brackets, python_brackets, tokens_of
 
 __all__ = [
     "ADDING_BASELINE",
+    "AGREEMENT_WORDS",
+    "BRACKETS_BASELINE",
+    "SOURCE_TOKENS",
     "TEMPORAL_ORDER_BASELINE",
+    "TICKETS_BASELINE",
+    "TICKETS_WORDS",
     "adding_problem",
+    "agreement",
     "copy_memory",
     "copy_memory_baseline",
     "digits_by_row",
     "first_symbol_recall",
+    "last_noun_baseline",
+    "open_brackets",
+    "python_brackets",
     "temporal_order",
+    "tickets",
+    "tokens_of",
 ]
