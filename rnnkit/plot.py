@@ -283,14 +283,15 @@ def loss_surface(across, up, loss, ax=None, *, paths=None):
     if solid:
         ax.computed_zorder = False  # or a path vanishes in the surface that it lies on
         ax.plot_surface(across, up[:, None], loss, cmap="cividis", rcount=200, ccount=200, linewidth=0)
-        ax.set_zlabel("loss $L$", labelpad=8)
+        ax.zaxis.set_rotate_label(False)
+        ax.set_zlabel("loss $L$", rotation=90, labelpad=8)
     else:
         ax.grid(False)
         filled = ax.contourf(across, up, loss, np.linspace(loss.min(), loss.max(), 25), cmap="cividis")
         ax.figure.colorbar(filled, ax=ax, label="loss $L$", ticks=MaxNLocator(5))
         ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
     for (label, path), style in zip(paths.items(), itertools.cycle(_PATHS)):
-        first, second, height = path.T
+        first, second = path.T[:2]
         outside = (first < across.min()) | (first > across.max()) | (second < up.min()) | (second > up.max())
         if solid:
             path = np.where(outside[:, None], np.nan, path)

@@ -149,6 +149,14 @@ def descents(rule, steps=400):
     return cliff(*points)[0], longest
 
 
+def _turned_on_the_wall(rule):
+    """Return the angle in degrees between a rule's step and the gradient, where the gradient is long."""
+    point, gradient = np.array([4.5, -2.303]), np.array([-81.7, -134.0])
+    step = point - np.asarray(rule(point, gradient), dtype=float)
+    lengths = np.linalg.norm(step) * np.linalg.norm(gradient)
+    return np.degrees(np.arccos(np.clip(step @ gradient / lengths, -1, 1))) if lengths else 0.0
+
+
 def _examine_own_rule(answer):
     point, gradient = np.array([4.8, -2.0]), np.array([0.03, 0.04])
     following = np.asarray(answer(point, gradient), dtype=float)
@@ -161,13 +169,16 @@ def _examine_own_rule(answer):
     arrived = int((losses < 1e-3).sum())
     shown = f"{arrived} of 20 descents end below 0.001"
     if arrived < 18:
-        advice = (
-            f"one of the steps is {longest:.2g} long. Limit what the wall can do."
-            if longest > 0.5
-            else "none of your steps is long enough to be thrown off. Are they too short for 400 steps, or too long to "
-            "settle at the end?"
-        )
-        raise NotYet(f"{shown}; {advice}")
+        turned = _turned_on_the_wall(answer)
+        if longest > 0.5:
+            advice = f"one of the steps is {longest:.2g} long. Limit what the wall can do"
+        elif turned > 5:
+            advice = (
+                f"on the wall your step turns {turned:.0f} degrees from the gradient. Shorten it without turning it"
+            )
+        else:
+            advice = "no step is long enough to be thrown off. Are they too short for 400 steps, or too long to settle"
+        raise NotYet(f"{shown}; {advice}.")
     return f"Measured, {shown}; the longest step is {longest:.2g}."
 
 
@@ -203,10 +214,10 @@ EXERCISES = (
         choice(
             "b",
             {
-                "a": "The gradient says how long its norm is, not how far one may safely go. A clipped step is rate times "
-                "threshold long, so three times the rate makes every clipped step three times longer.",
-                "b": "A clipped step is rate times threshold long. Three times the rate leaves room for a third of the "
-                "threshold.",
+                "a": "The gradient does not say how far one may go. A clipped step is rate times threshold long, "
+                "so three times the rate makes every clipped step three times longer.",
+                "b": "A clipped step is rate times threshold long. Three times the rate leaves room for a third of "
+                "the threshold.",
                 "c": "A higher rate makes every step longer, those on the wall too; a larger threshold longer still.",
             },
         ),
@@ -242,22 +253,22 @@ EXERCISES = (
                 "c",
                 {
                     "a": "`clipvalue` cuts each number by itself, and so turns the step: by some 30 degrees, measured.",
-                    "b": "The name suggests it, but `clipnorm` scales each weight's gradient by itself, which turns the "
-                    "step.",
+                    "b": "The name suggests it, but `clipnorm` scales each weight's gradient by itself: that turns "
+                    "the step.",
                 },
             ),
             choice(
                 "a",
                 {
                     "b": "Whatever is computed with NaN is NaN; clipping has nothing left to scale. Go back first.",
-                    "c": "Whatever is computed with NaN is NaN, at any learning rate. Go back to earlier weights first.",
+                    "c": "Whatever is computed with NaN is NaN, at any learning rate. Go back to earlier weights.",
                 },
             ),
             choice(
                 "c",
                 {
                     "a": "Then the longest step, rate times threshold, would be nine times as long.",
-                    "b": "The norms do not depend on it at once, but the longest step does: it is rate times threshold.",
+                    "b": "The norms hardly depend on it, but the longest step does: it is rate times threshold.",
                 },
             ),
             choice(
