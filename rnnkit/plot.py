@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from PIL import Image  # comes with matplotlib, which writes its pictures through it
 
 from rnnkit._fingerprint import fingerprint
@@ -18,6 +19,10 @@ from rnnkit._fingerprint import fingerprint
 _STATE_GRADIENT = r"$\|\partial L\,/\,\partial h_t\|$"
 _MANY = 100  # steps whose line is a smear, which needs a smooth one to be read
 _SMOOTH = 1000  # points of that line at most, so that the time to draw it does not grow as the square of the steps
+_PATHS = (  # descents on a dark and bright map: light with dots, dark with crosses, told apart in grey too
+    {"color": "white", "linestyle": "-", "linewidth": 1.4, "marker": "o", "markersize": 3},
+    {"color": "#D55E00", "linestyle": "-", "linewidth": 1.4, "marker": "x", "markersize": 5},
+)
 _ROW = 0.06  # height of a row of marks, for what has no place on a log axis, as a fraction of the axes
 
 
@@ -236,6 +241,68 @@ def flow_over_training(history, steps=None, ax=None):
         )
     ax.set_xlabel("time step $t$")
     ax.set_ylabel("training step")
+    return ax
+
+
+def loss_surface(across, up, loss, ax=None, *, paths=None):
+    """Draw a loss over two weights, as a landscape on 3-D axes or as a map on flat ones, with descents on it.
+
+    Args:
+        across: array (columns,), the values of the first weight.
+        up: array (rows,), the values of the second.
+        loss: array (rows, columns), finite.
+        ax: matplotlib axes to draw on, flat or made with `projection="3d"`; new flat ones by default.
+        paths: dict from label to an array (points, 3): first weight, second weight and loss of each point. The first
+            point gets a dot. What lies outside the surface is not drawn.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if the shapes do not fit together, or the loss is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> across, up = np.linspace(-1, 1, 40), np.linspace(-2, 2, 50)
+        >>> descent = np.array([[0.8, 1.5, 2.89], [0.2, 0.4, 0.2]])
+        >>> ax = rnnkit.plot.loss_surface(across, up, across**2 + up[:, None] ** 2, paths={"descent": descent})
+
+    Source: after Pascanu, Mikolov & Bengio (2013), figure 6.
+    """
+    across, up, loss = (np.asarray(values, "float64") for values in (across, up, loss))
+    if loss.shape != (*up.shape, *across.shape) or loss.ndim != 2 or not np.isfinite(loss).all():
+        raise ValueError(
+            "A loss surface is drawn from two arrays of weights and a finite loss of shape (rows, columns). "
+            f"Received: across {across.shape}, up {up.shape}, loss {_described(loss)}. "
+            "Pass loss[row, column] = L(across[column], up[row])."
+        )
+    paths = {label: np.asarray(path, "float64") for label, path in (paths or {}).items()}
+    for label, path in paths.items():
+        if path.ndim != 2 or path.shape[1] != 3 or not len(path):
+            raise ValueError(
+                "A path on a loss surface has a row for each point: first weight, second weight, loss. "
+                f"Received: {label!r}, shape {path.shape}. Pass an array (points, 3)."
+            )
+    ax = _axes(ax)
+    solid = ax.name == "3d"
+    if solid:
+        ax.computed_zorder = False  # or a path vanishes in the surface that it lies on
+        ax.plot_surface(across, up[:, None], loss, cmap="cividis", rcount=200, ccount=200, linewidth=0)
+        ax.zaxis.set_rotate_label(False)
+        ax.set_zlabel("loss $L$", rotation=90, labelpad=8)
+    else:
+        ax.grid(False)
+        filled = ax.contourf(across, up, loss, np.linspace(loss.min(), loss.max(), 25), cmap="cividis")
+        ax.figure.colorbar(filled, ax=ax, label="loss $L$", ticks=MaxNLocator(5))
+        ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
+    for (label, path), style in zip(paths.items(), itertools.cycle(_PATHS)):
+        first, second = path.T[:2]
+        outside = (first < across.min()) | (first > across.max()) | (second < up.min()) | (second > up.max())
+        if solid:
+            path = np.where(outside[:, None], np.nan, path)
+        coordinates = path.T if solid else path.T[:2]
+        ax.plot(*coordinates, label=label, zorder=5, **style)
+        ax.plot(*coordinates[:, :1], "o", color="white", markeredgecolor="black", markersize=7, zorder=6)
     return ax
 
 

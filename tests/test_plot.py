@@ -121,6 +121,51 @@ class TestGradientNorms:
                 plot.gradient_norms(nothing)
 
 
+class TestLossSurface:
+    across, up = np.linspace(-1, 1, 20), np.linspace(-2, 2, 30)
+    loss = across**2 + up[:, None] ** 2
+    path = ((0.5, 1, 1.25), (0.1, 0.5, 0.26), (3, 0, 9))
+
+    def test_from_above_is_a_map_with_the_paths_in_the_plane(self):
+        ax = plot.loss_surface(self.across, self.up, self.loss, paths={"plain": self.path, "clipped": self.path[:1]})
+        np.testing.assert_array_equal(curves(ax)["plain"], [1, 0.5, 0])
+        assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 1), (-2, 2))  # a jump off the map does not shrink it
+        filled = [collection for collection in ax.collections if collection.get_array() is not None]
+        assert filled[0].get_array().max() == pytest.approx(5, rel=0.05)
+
+    def test_in_three_dimensions_paths_lie_at_their_loss_and_end_at_the_border(self):
+        ax = plt.figure().add_subplot(projection="3d")
+        assert (
+            plot.loss_surface(
+                self.across, self.up, self.loss, ax=ax, paths={"plain": self.path, "clipped": self.path[:1]}
+            )
+            is ax
+        )
+        (line,) = (line for line in ax.lines if line.get_label() == "plain")
+        np.testing.assert_array_equal(line.get_data_3d(), np.array([[0.5, 1, 1.25], [0.1, 0.5, 0.26], [np.nan] * 3]).T)
+        assert ax.get_zlabel() == "loss $L$"
+
+    def test_the_first_weight_lies_across(self):
+        loss = np.zeros((30, 20))
+        loss[25:, :] = 1  # far up: the second weight is large
+        ax = plot.loss_surface(self.across, self.up, loss)
+        (filled,) = (collection for collection in ax.collections if collection.get_array() is not None)
+        high = filled.get_paths()[-1].vertices
+        assert high[:, 1].min() > 1
+        assert (high[:, 0].min(), high[:, 0].max()) == (-1, 1)
+
+    def test_without_paths_nothing_is_drawn_on_it(self):
+        assert not plot.loss_surface(self.across, self.up, self.loss).lines
+
+    def test_what_cannot_be_drawn_is_refused(self):
+        for loss in self.loss.T, self.loss[0], np.where(self.loss > 4, np.inf, self.loss):
+            with pytest.raises(ValueError, match=r"finite loss of shape \(rows, columns\)"):
+                plot.loss_surface(self.across, self.up, loss)
+        for path in np.zeros(3), np.zeros((4, 2)), np.zeros((0, 3)):
+            with pytest.raises(ValueError, match=r"'plain', shape .* array \(points, 3\)"):
+                plot.loss_surface(self.across, self.up, self.loss, paths={"plain": path})
+
+
 class TestGradientFlow:
     def test_is_the_mean_over_the_batch_of_the_norm_over_the_units(self):
         gradients = np.random.default_rng(0).normal(size=(5, 7, 3))
