@@ -97,14 +97,14 @@ def _public(package, modules):
         for module in modules
         if module in rnnkit._MODULES
         for name, thing in package[module].members.items()
-        if not name.startswith("_") and _of(module, thing) and (thing.is_function or thing.is_class)
+        if not name.startswith("_") and _offered(package[module], thing) and (thing.is_function or thing.is_class)
     }
     return top | {name: thing for name, thing in inside.items() if thing not in top.values()}
 
 
-def _of(module, thing):
-    """Say whether a module defines something, itself or, if it is a package, in a file of its own."""
-    return not thing.is_alias or thing.target_path.startswith(f"rnnkit.{module}.")
+def _offered(module, thing):
+    """Say whether a name of a module is for its users: what `__all__` lists or, without one, what it defines."""
+    return not thing.is_alias if module.exports is None else thing.name in map(str, module.exports)
 
 
 def _defined(thing):

@@ -6,7 +6,18 @@ import numpy as np
 
 from rnnkit import _backend, _gates, _loop, _model, _precision, _spectrum
 from rnnkit._backend import keras
-from rnnkit._saliency import saliency as saliency  # part of this module to those who use it
+from rnnkit._saliency import saliency
+
+__all__ = [
+    "gate_statistics",
+    "gates",
+    "lyapunov_exponents",
+    "saliency",
+    "singular_values",
+    "state_gradient_norms",
+    "state_gradients",
+    "state_jacobians",
+]
 from rnnkit.layers import LSTMCell
 
 ops = keras.ops

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
+from test_reference import offered
 
 import rnnkit
 
@@ -60,14 +61,9 @@ def test_docstring(example, names, tmp_path, monkeypatch):
 def test_every_public_name_has_an_example():
     shown = {example.name.rsplit(".", 1)[-1] for example in EXAMPLES}
     public = set(rnnkit._NAMES) | {
-        name
-        for module in ("probes", "sweeps", "tasks", "initializers", "plot")
-        for name, value in vars(getattr(rnnkit, module)).items()
-        if callable(value)
-        and f"{getattr(value, '__module__', '')}.".startswith(f"rnnkit.{module}.")
-        and not name.startswith("_")
+        name for module in ("probes", "sweeps", "tasks", "layers", "initializers", "plot") for name in offered(module)
     }
-    assert public - shown == {"ClaimError"}  # an exception: shown by `claim`
+    assert public - shown == {"ClaimError", "SweepError"}  # exceptions: shown by what raises them
 
 
 def test_readme(names, tmp_path, monkeypatch):

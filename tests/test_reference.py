@@ -15,6 +15,13 @@ def page():
     return _reference.render()
 
 
+def offered(module):
+    """The functions and classes that a module offers: those in `__all__` or, without one, those that it defines."""
+    held = vars(getattr(rnnkit, module))
+    own = [name for name, value in held.items() if getattr(value, "__module__", "") == f"rnnkit.{module}"]
+    return {name for name in held.get("__all__", own) if callable(held[name]) and not name.startswith("_")}
+
+
 def test_everything_public_has_one_entry_and_one_line_in_the_contents(page):
     """Asked of the running package here, of the source there."""
     shown = re.findall(r"^### `(.*)`$", page, re.MULTILINE)
@@ -22,8 +29,7 @@ def test_everything_public_has_one_entry_and_one_line_in_the_contents(page):
     public = {f"rnnkit.{name}" for name in rnnkit._NAMES} | {
         f"rnnkit.{module}.{name}"
         for module in rnnkit._MODULES
-        for name, value in vars(getattr(rnnkit, module)).items()
-        if callable(value) and getattr(value, "__module__", "") == f"rnnkit.{module}" and not name.startswith("_")
+        for name in offered(module)
         if rnnkit._NAMES.get(name) != module
     }
     assert sorted(shown) == sorted(public)
