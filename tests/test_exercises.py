@@ -457,6 +457,8 @@ def test_close_tells_the_kind_of_difference(expected, answer, told):
 
 def test_choice_explains_the_option_picked():
     examine = choice("b", {"a": "That is forward.", "c": "Too short."})
+    for written in ("b", "B ", "(b)", "b)", "b."):
+        assert examine(written) is None
     assert examine("b") is None
     assert examine(" B ") is None
     with pytest.raises(NotYet, match=r"^\(c\) Too short\.$"):
