@@ -228,21 +228,17 @@ def _examine_bias(answer):
     shown = f"first over last of dL/dc is {middle:.1g} in the median of five seeds"
     parts = np.array(biases).reshape(5, 4, 32)
     if middle < 0.1:
-        swapped = parts[:, 0].mean() > 1 > parts[:, 1].mean()
-        raise NotYet(
-            f"{shown}: over {LENGTH} steps it still vanishes. The forget gate is f = sigmoid(bias[32:64])"
-            + (
-                ", but the large values stand in bias[:32], the input gate's place: the order is i, f, g, o." * swapped
-                or "."
-            )
-        )
+        message = f"{shown}: over {LENGTH} steps it still vanishes. The forget gate is f = sigmoid(bias[32:64])"
+        if parts[:, 0].mean() > 1 > parts[:, 1].mean():
+            message += ", but the large values stand in bias[:32], for the input gate: the order is i, f, g, o"
+        raise NotYet(message + ".")
     if middle > 10:
         raise NotYet(f"{shown}: it grows, by what comes through h. Smaller input gates, bias[:32], let less of it in.")
     own = np.mean(_sigmoid(parts[:, 1]) ** LENGTH)
     if own < 0.01:
         raise NotYet(
             f"{shown}, but by the roads through h: the forget gates alone keep {own:.1g} over {LENGTH} steps, in "
-            "the mean over units. A hundredth is needed: more forget bias, and smaller input gates so that it does not grow."
+            "the mean over units. A hundredth is needed: more forget bias, with smaller input gates, lest it grow."
         )
     return f"Measured, {shown}."
 
@@ -252,8 +248,8 @@ EXERCISES = (
         "lstm_step",
         LESSON,
         (
-            "One product makes all four parts, (batch, 4 * units). Three are gates, fractions between 0 and 1; the fourth "
-            "is what is written, and may be negative. Which function squashes which?",
+            "One product makes all four parts, (batch, 4 * units). Three are gates, fractions between 0 and 1; the "
+            "fourth is what is written, and may be negative. Which function squashes which?",
             "`i, f, g, o = ops.split(x @ U + h @ W + b, 4, axis=-1)`; `ops.sigmoid` for i, f and o, `ops.tanh` for g; "
             "then c = f * c + i * g and h = o * ops.tanh(c).",
         ),
@@ -322,10 +318,10 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "Measured, at bias 3 both survive: h_t goes into c_{t+1}, and from there on along the memory's "
-                    "road.",
-                    "c": "h shows c through a gate and a tanh, and gets back into c through the kernels: measured, dL/dh "
-                    "was smaller, by a factor of two to four with plain biases.",
+                    "a": "Measured, at bias 3 both survive: h_t goes into c_{t+1}, and from there on along the "
+                    "memory's road.",
+                    "c": "h shows c through a gate and a tanh, and gets back into c through the kernels: measured, "
+                    "dL/dh was smaller, by a factor of two to four with plain biases.",
                 },
             ),
             choice(
