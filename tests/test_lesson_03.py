@@ -53,11 +53,14 @@ def test_step_right(answer):
     expect("lstm_step", answer, "correct")
 
 
-def mistaken(order="ifgo", squash="tanh", gate="sigmoid", out=True, swapped=False, old=False, back=True, keep=True):
+def mistaken(
+    order="ifgo", squash="tanh", gate="sigmoid", out=True, swapped=False, old=False, back=True, keep=True, tied=False
+):
     def answer(x, h, c, U, W, b):
         raw = dict(zip(order, ops().split(x @ U + (h @ W if back else 0) + b, 4, axis=-1), strict=True))
         i, f, o = (getattr(ops(), gate)(raw[name]) for name in "ifo")
-        g = getattr(ops(), squash)(raw["g"])
+        f = 1 - i if tied else f
+        g = raw["g"] if squash == "identity" else getattr(ops(), squash)(raw["g"])
         new = (i * c + f * g) if swapped else (f if keep else 1) * c + i * g
         shown = c if old else new
         return o * (ops().tanh(shown) if out else shown), new
@@ -87,6 +90,8 @@ def in_numpy(x, h, c, U, W, b):
         (mistaken(keep=False), "forget gate is missing"),
         (lambda x, h, c, U, W, b: split_at_once(x, h, c, U, W, 0 * b), "bias b is missing"),
         (lambda x, h, c, U, W, b: split_at_once(x, h, 0 * c, U, W, b), "old c is not kept"),
+        (mistaken(squash="identity"), "candidate g misses its tanh"),
+        (mistaken(tied=True), "f = 1 - i"),
         (in_numpy, "no gradient comes through"),
         (lambda x, h, c, U, W, b: split_at_once(x, h, c, W, U, b), "code raised"),
         (lambda x, h, c, U, W, b: (2 * h, c), "wrong in"),
@@ -170,6 +175,10 @@ def test_half_life_right(answer):
         (lambda steps: np.log(0.5) / np.log(1 / (1 + np.exp(-steps))), "half-life of a bias"),
         (np.log, "ln(steps) is close"),
         (lambda steps: -np.log(2) / steps, "logarithm of f"),
+        (lambda steps: np.log(steps / np.log(2)), "approximation"),
+        (lambda steps: 0.5**steps, "gate of one half"),
+        (lambda steps: np.log(0.5**steps / (1 - 0.5**steps)), "the root"),
+        (lambda steps: np.log(0.5) / np.log(steps), "without the sigmoid"),
         (lambda steps: np.log(2 * steps - 1), "not f = 1 - 1 / (2 n)"),
         (lambda steps: np.ones(3), "one number"),
         (lambda steps: 3.0, "wrong in"),
@@ -192,7 +201,11 @@ def from_rnnkit(units, length, seed):
     return Chrono(length, seed=seed)((4 * units,))
 
 
-@pytest.mark.parametrize("answer", [from_rnnkit, lambda units, length, seed: bias(5.3, -5.3)])
+def quiet_output(units, length, seed):
+    return np.repeat([0.0, 6.0, 0.0, -4.0], units)
+
+
+@pytest.mark.parametrize("answer", [from_rnnkit, quiet_output, lambda units, length, seed: bias(5.3, -5.3)])
 def test_bias_right(answer):
     expect("my_lstm_bias", answer, "correct", "five seeds")
 
@@ -203,6 +216,9 @@ def test_bias_right(answer):
         (lambda units, length, seed: bias(1.0), "still vanishes"),
         (lambda units, length, seed: bias(-5.0), "still vanishes"),
         (lambda units, length, seed: bias(6.0), "it grows"),
+        (lambda units, length, seed: bias(3.0), "by the roads through h"),
+        (lambda units, length, seed: bias(0.0, 5.3), "the order is i, f, g, o"),
+        (lambda units, length, seed: bias(-5.3, 5.3), "the order is i, f, g, o"),
         (lambda units, length, seed: np.full(32, 3.0), "(32,)"),
         (lambda units, length, seed: np.full(128, np.nan), "NaN"),
         (lambda units, length, seed: lambda shape: shape, "not yet a bias"),
@@ -230,7 +246,7 @@ def test_without_forget_gate_wrong(answer, words):
     expect("without_forget_gate", answer, "not yet", words)
 
 
-@pytest.mark.parametrize("answer", ["b", " B "])
+@pytest.mark.parametrize("answer", ["b", " B ", "(b)", "b."])
 def test_without_forget_gate_right(answer):
     expect("without_forget_gate", answer, "correct", "to let go")
 

@@ -58,6 +58,10 @@ def _examine_step(answer):
         "the candidate g went through a sigmoid. It is what is written, not a gate: tanh, so that it can be negative": (
             _step(**arrays, squash=_sigmoid)
         ),
+        "the candidate g misses its tanh: i * tanh(g) is written": _step(**arrays, squash=lambda g: g),
+        "you took f = 1 - i. That is the GRU's way (lesson 04); an LSTM's forget gate is computed by itself": _step(
+            **arrays, mix=lambda i, f, g, c: (1 - i) * c + i * g
+        ),
         "a gate went through tanh. Gates are fractions between 0 and 1: sigmoid": _step(**arrays, gate=np.tanh),
         "h misses a tanh: h = o * tanh(c)": _step(**arrays, out=lambda c: c),
         "h is made of the old c. First c is renewed, then h = o * tanh(c) of the new one": _step(**arrays, new=False),
@@ -141,7 +145,8 @@ def bias_for_half_life(steps):
 
 def _examine_half_life(answer):
     steps = np.array([1.0, 2.5, 14.0, 25.0])
-    received = np.array([np.asarray(answer(one), dtype=float) for one in steps])
+    with np.errstate(all="ignore"):
+        received = np.array([np.asarray(answer(one), dtype=float) for one in steps])
     f = 0.5 ** (1 / steps)
     right = np.log(f / (1 - f))
     if received.shape != steps.shape:
@@ -155,10 +160,20 @@ def _examine_half_life(answer):
         "that is the half-life of a bias; asked for is the bias of a half-life": np.log(0.5) / np.log(_sigmoid(steps)),
         "ln(steps) is close for long memories, but not the half-life: solve sigmoid(b)**steps = 1/2": np.log(steps),
         "a half-life of n steps means f**n = 1/2, not f = 1 - 1 / (2 n)": np.log((1 - 0.5 / steps) / (0.5 / steps)),
+        "that is the lesson's approximation for large biases, turned round. At short half-lives it is off; solve "
+        "sigmoid(b)**steps = 1/2 itself": np.log(steps / np.log(2)),
+        "that is what a gate of one half leaves after so many steps. Asked for is the gate with f**steps = 1/2, "
+        "0.5 ** (1 / steps), and then its bias": 0.5**steps,
+        "f**steps = 1/2 gives f = 0.5 ** (1 / steps), the root, not 0.5 ** steps": -np.log(2**steps - 1),
         "that is the logarithm of f; the inverse of the sigmoid is ln(f / (1 - f))": np.log(f),
     }.items():
         if np.allclose(received, wrong, rtol=1e-3):
             raise NotYet(mistake + ".")
+    if np.allclose(received[1:], np.log(0.5) / np.log(steps[1:]), rtol=1e-3):
+        raise NotYet(
+            "that is the formula with the half-life in the bias's place, and without the sigmoid. Solve "
+            "sigmoid(b)**steps = 1/2 for b."
+        )
     close(right, atol=1e-6, rtol=1e-3, what="the biases for half-lives of 1, 2.5, 14 and 25 steps")(received)
 
 
@@ -211,10 +226,20 @@ def _examine_bias(answer):
             raise NotYet("the bias holds NaN or infinite numbers.")
     middle = np.median(memory_ratios(biases))
     shown = f"first over last of dL/dc is {middle:.1g} in the median of five seeds"
+    parts = np.array(biases).reshape(5, 4, 32)
     if middle < 0.1:
-        raise NotYet(f"{shown}: over {LENGTH} steps it still vanishes. The forget gate is f = sigmoid(bias[32:64]).")
+        message = f"{shown}: over {LENGTH} steps it still vanishes. The forget gate is f = sigmoid(bias[32:64])"
+        if parts[:, 0].mean() > 1 > parts[:, 1].mean():
+            message += ", but the large values stand in bias[:32], for the input gate: the order is i, f, g, o"
+        raise NotYet(message + ".")
     if middle > 10:
         raise NotYet(f"{shown}: it grows, by what comes through h. Smaller input gates, bias[:32], let less of it in.")
+    own = np.mean(_sigmoid(parts[:, 1]) ** LENGTH)
+    if own < 0.01:
+        raise NotYet(
+            f"{shown}, but by the roads through h: the forget gates alone keep {own:.1g} over {LENGTH} steps, in "
+            "the mean over units. A hundredth is needed: more forget bias, with smaller input gates, lest it grow."
+        )
     return f"Measured, {shown}."
 
 
@@ -223,8 +248,10 @@ EXERCISES = (
         "lstm_step",
         LESSON,
         (
-            "All four at once: `i, f, g, o = ops.split(x @ U + h @ W + b, 4, axis=-1)`. Which of them are gates?",
-            "`ops.sigmoid` for i, f and o, `ops.tanh` for g; then c = f * c + i * g and h = o * ops.tanh(c).",
+            "One product makes all four parts, (batch, 4 * units). Three are gates, fractions between 0 and 1; the "
+            "fourth is what is written, and may be negative. Which function squashes which?",
+            "`i, f, g, o = ops.split(x @ U + h @ W + b, 4, axis=-1)`; `ops.sigmoid` for i, f and o, `ops.tanh` for g; "
+            "then c = f * c + i * g and h = o * ops.tanh(c).",
         ),
         lstm_step,
         _examine_step,
@@ -291,8 +318,10 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "h passes through a gate, a tanh and four matrices at each step, just as in a plain network.",
-                    "c": "The output gate decides what is shown of c; it is not on the way from one c to the next.",
+                    "a": "Measured, at bias 3 both survive: h_t goes into c_{t+1}, and from there on along the "
+                    "memory's road.",
+                    "c": "h shows c through a gate and a tanh, and gets back into c through the kernels: measured, "
+                    "dL/dh was smaller, by a factor of two to four with plain biases.",
                 },
             ),
             choice(
