@@ -10,7 +10,7 @@ import pytest
 import rnnkit
 from rnnkit import sweeps
 from rnnkit.exercises import catalogue, evaluate
-from rnnkit.exercises.lesson_04 import recall_updates
+from rnnkit.exercises.lesson_04 import _why_unsolved, recall_updates
 
 LESSON = Path(__file__).resolve().parents[1] / "lessons" / "04_gru.ipynb"
 ops = keras.ops
@@ -80,6 +80,17 @@ def wrong_step(keep=True, sigmoid=ops.sigmoid, tanh=ops.tanh, order="zrg", candi
     return step
 
 
+def one_tanh(which):
+    def step(x, h, U, W, b):
+        x_z, x_r, x_g = ops.split(x @ U + b[0], 3, axis=-1)
+        h_z, h_r, h_g = ops.split(h @ W + b[1], 3, axis=-1)
+        z = (ops.tanh if which == "z" else ops.sigmoid)(x_z + h_z)
+        r = (ops.tanh if which == "r" else ops.sigmoid)(x_r + h_r)
+        return z * h + (1 - z) * ops.tanh(x_g + r * h_g)
+
+    return step
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -87,6 +98,13 @@ def wrong_step(keep=True, sigmoid=ops.sigmoid, tanh=ops.tanh, order="zrg", candi
         (wrong_step(order="rzg"), "mixed up"),
         (wrong_step(tanh=ops.sigmoid), "comes out of a sigmoid"),
         (wrong_step(sigmoid=ops.tanh), "come out of tanh"),
+        (wrong_step(sigmoid=lambda a: a), "no sigmoid around"),
+        (wrong_step(tanh=lambda a: a), "no tanh around"),
+        (lambda x, h, U, W, b: split_step(x, h, U, W, [b[0], 0]), "second bias row is missing"),
+        (lambda x, h, U, W, b: split_step(x, h, U, W, [0, b[1]]), "first bias row is missing"),
+        (lambda x, h, U, W, b: split_step(x, h, U, W, [0, 0]), "both bias rows are missing"),
+        (one_tanh("z"), "update gate z comes out of tanh"),
+        (one_tanh("r"), "reset gate r comes out of tanh"),
         (wrong_step(candidate=lambda x_g, h_g, r, h, W, d: x_g + h_g), "reset gate is missing"),
         (wrong_step(candidate=lambda x_g, h_g, r, h, W, d: r * (x_g + h_g)), "also multiplies the input's part"),
         (wrong_step(candidate=lambda x_g, h_g, r, h, W, d: x_g + (r * h) @ W + d), "acts too early"),
@@ -212,6 +230,27 @@ def test_layer_wrong(answer, words):
     expect("my_layer", answer, "not yet", words)
 
 
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (keras.layers.SimpleRNN(8), "has no gate"),
+        (keras.layers.GRU(8), "What does its gate do"),
+        (keras.layers.LSTM(8), "What does its gate do"),
+        (keras.layers.GRU(8, use_bias=False), "What does its gate do"),
+        (keras.layers.GRU(8, bias_initializer=rnnkit.initializers.GateBias(update=-3.0)), "wrong way round"),
+        (
+            keras.layers.LSTM(8, bias_initializer=rnnkit.initializers.GateBias(forget=3.0), unit_forget_bias=False),
+            "right idea",
+        ),
+        (keras.layers.RNN(rnnkit.layers.GRUCell(8, convention="lecture", bias_initializer="ones")), "wrong way round"),
+        (keras.layers.GRU(8, bias_initializer="ones"), "bias of 2, a half-life of about 5 steps"),
+    ],
+)
+def test_a_layer_that_fails_is_told_what_kind_of_start_it_had(layer, words):
+    layer.build((None, 40, 4))
+    assert words in _why_unsolved(layer)
+
+
 def test_too_large_a_layer_is_not_trained():
     assert np.isnan(recall_updates(0, lambda: keras.layers.GRU(64))["updates"])
 
@@ -224,8 +263,9 @@ def test_recall_first_wrong(letter, words):
     expect("recall_first", letter, "not yet", words)
 
 
-def test_recall_first_right():
-    expect("recall_first", "C", "correct", "keeps lengths")
+@pytest.mark.parametrize("letter", ["C", "c", "(c)", " c) "])
+def test_recall_first_right(letter):
+    expect("recall_first", letter, "correct", "keeps lengths")
 
 
 def test_every_wrong_answer_of_the_quiz_is_explained():
