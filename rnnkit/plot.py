@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image  # comes with matplotlib, which writes its pictures through it
 
@@ -253,7 +254,7 @@ def loss_surface(across, up, loss, ax=None, *, paths=None):
         loss: array (rows, columns), finite.
         ax: matplotlib axes to draw on, flat or made with `projection="3d"`; new flat ones by default.
         paths: dict from label to an array (points, 3): first weight, second weight and loss of each point. The first
-            point gets a dot. What lies outside the surface is not drawn.
+            point gets a dot, the first path lies on top. What lies outside the surface is not drawn.
 
     Returns:
         The axes.
@@ -288,6 +289,8 @@ def loss_surface(across, up, loss, ax=None, *, paths=None):
     if solid:
         ax.computed_zorder = False  # or a path vanishes in the surface that it lies on
         ax.plot_surface(across, up[:, None], loss, cmap="cividis", rcount=200, ccount=200, linewidth=0)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))  # seen at an angle, more would overlap
         ax.zaxis.set_rotate_label(False)
         ax.set_zlabel("loss $L$", rotation=90, labelpad=8)
     else:
@@ -295,13 +298,14 @@ def loss_surface(across, up, loss, ax=None, *, paths=None):
         filled = ax.contourf(across, up, loss, np.linspace(loss.min(), loss.max(), 25), cmap="cividis")
         ax.figure.colorbar(filled, ax=ax, label="loss $L$", ticks=MaxNLocator(5))
         ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
-    for (label, path), style in zip(paths.items(), itertools.cycle(_PATHS)):
+    for below, ((label, path), style) in enumerate(zip(paths.items(), itertools.cycle(_PATHS))):
         first, second = path.T[:2]
         outside = (first < across.min()) | (first > across.max()) | (second < up.min()) | (second > up.max())
         if solid:
             path = np.where(outside[:, None], np.nan, path)
         coordinates = path.T if solid else path.T[:2]
-        ax.plot(*coordinates, label=label, zorder=5, **style)
+        edge = [Stroke(linewidth=style["linewidth"] + 1.2, foreground="black"), Normal()]  # seen on any ground
+        ax.plot(*coordinates, label=label, zorder=5 - below / len(paths), path_effects=edge, **style)
         ax.plot(*coordinates[:, :1], "o", color="white", markeredgecolor="black", markersize=7, zorder=6)
     return ax
 

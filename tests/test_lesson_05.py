@@ -47,6 +47,13 @@ def in_place(gradients, threshold):
     return gradients
 
 
+def into_the_list(gradients, threshold):
+    factor = min(1, threshold / norm(gradients)) if norm(gradients) else 1
+    for index, gradient in enumerate(gradients):
+        gradients[index] = factor * gradient
+    return gradients
+
+
 def from_keras(gradients, threshold):
     import keras
 
@@ -55,7 +62,7 @@ def from_keras(gradients, threshold):
     )
 
 
-@pytest.mark.parametrize("answer", [early_return, as_keras_does, by_loops, in_place, from_keras])
+@pytest.mark.parametrize("answer", [early_return, as_keras_does, by_loops, from_keras])
 def test_clip_right(answer):
     expect("clip_by_global_norm", answer, "correct")
 
@@ -88,7 +95,11 @@ def scaled_by(factor):
         (lambda g, c: np.concatenate([part.ravel() for part in g]), "return a list of arrays"),
         (lambda g, c: [part.ravel() for part in early_return(g, c)], "keeps its shape"),
         (lambda g, c: early_return(g[:2], c), "one for each of the 3"),
-        (lambda g, c: g / norm(g), "TypeError"),
+        (lambda g, c: g / 3.0, "TypeError"),
+        (lambda g, c: [part * min(1, c / np.linalg.norm(g)) for part in g], "Go through the list"),
+        (lambda g, c: np.ones(2) + np.ones(3), "ValueError"),
+        (in_place, "belongs to the caller"),
+        (into_the_list, "belongs to the caller"),
     ],
 )
 def test_clip_wrong(answer, words):
@@ -118,7 +129,8 @@ def test_threshold_right(answer):
         (lambda norms, times=1.0: times * np.median(norms), "the median"),
         (lambda norms, times=1.0: times * np.max(norms), "the largest norm"),
         (lambda norms, times=1.0: times * np.sqrt(np.mean(np.square(norms))), "root mean square"),
-        (lambda norms, times=1.0: times * norms[-1], "the last norm"),
+        (lambda norms, times=1.0: times * norms[-1], "that is the last norm"),
+        (lambda norms, times=1.0: times * norms[:-1].mean(), "you leave out the last norm"),
         (lambda norms, times=1.0: times * np.sum(norms), "the sum"),
         (lambda norms, times=1.0: np.mean(norms[np.isfinite(norms)]), "`times` has no effect"),
         (lambda norms, times=1.0: times * np.nan_to_num(norms, posinf=0).mean(), "still counted"),
@@ -151,6 +163,7 @@ def test_own_rule_right(answer):
         (lambda point, gradient: point - 0.1 * gradient, "Limit what the wall can do"),
         (lambda point, gradient: point - 0.001 * gradient / (1 + np.linalg.norm(gradient)), "too short"),
         (lambda point, gradient: point - 0.2 * np.clip(gradient, -0.3, 0.3), "Shorten it without turning it"),
+        (lambda point, gradient: point - 0.1 * gradient * (np.linalg.norm(gradient) < 0.5), "stay stuck"),
         (lambda point, gradient: 0.1 * gradient, "return the step"),
         (lambda point, gradient: point + 0.1 * gradient, "uphill"),
         (lambda point, gradient: (point - 0.1 * gradient)[0], "array of two numbers"),

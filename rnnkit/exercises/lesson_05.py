@@ -26,7 +26,15 @@ def _examine_clip(answer):
     draw = np.random.default_rng(0)
     large = [3 * draw.normal(size=shape) for shape in ((2, 4), (4, 4), (4,))]
     small = [0.01 * gradient for gradient in large]
-    received = _as_list(answer(large, 1.0), large)
+    try:
+        received = _as_list(answer(large, 1.0), large)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise NotYet(
+            "the arrays have different shapes, so NumPy cannot make one array of the list. "
+            "Go through the list: add up np.sum(gradient**2) of each, then take the root."
+        ) from None
     norm = _norm(large)
     each = [np.linalg.norm(gradient) for gradient in large]
     largest = max(np.abs(gradient).max() for gradient in large)
@@ -60,6 +68,17 @@ def _examine_clip(answer):
         nothing = _as_list(answer([np.zeros(3), np.zeros(2)], 1.0), [np.zeros(3), np.zeros(2)])
     if not all(np.array_equal(part, 0 * part) for part in nothing):
         raise NotYet("gradients of zero come back as NaN: 0 / 0. Only divide when the norm exceeds the threshold.")
+    passed = _Uncopied(gradient.copy() for gradient in large)
+    answer(passed, 1.0)
+    if len(passed) != len(large) or not all(map(np.array_equal, passed, large)):
+        raise NotYet(
+            "the gradients that you were given have changed: `*=` or an assignment into the list writes into what "
+            "belongs to the caller, who may compare before and after. Return new arrays, gradient * factor."
+        )
+
+
+class _Uncopied(list):
+    """A list that reaches a learner's function as it is, so that a change of it shows."""
 
 
 def _as_list(received, gradients):
@@ -91,6 +110,8 @@ def _examine_threshold(answer):
         "that is the root mean square. Take the plain mean": np.sqrt(np.mean(norms**2)),
         "that is the last norm of the recording. Average over all of them": norms[-1],
         "that is the sum. Divide it by the number of norms": norms.sum(),
+        "you leave out the last norm. Not every recording ends in NaN: ask each norm whether it is a number, with "
+        "np.isfinite": norms[:-1].mean(),
     }.items():
         if np.isclose(float(answer(norms)), wrong):
             raise NotYet(mistake + ".")
@@ -149,12 +170,13 @@ def descents(rule, steps=400):
     return cliff(*points)[0], longest
 
 
-def _turned_on_the_wall(rule):
-    """Return the angle in degrees between a rule's step and the gradient, where the gradient is long."""
+def _step_on_the_wall(rule):
+    """Return the length of a rule's step where the gradient is long, and the angle between the two in degrees."""
     point, gradient = np.array([4.5, -2.303]), np.array([-81.7, -134.0])
     step = point - np.asarray(rule(point, gradient), dtype=float)
     lengths = np.linalg.norm(step) * np.linalg.norm(gradient)
-    return np.degrees(np.arccos(np.clip(step @ gradient / lengths, -1, 1))) if lengths else 0.0
+    turned = np.degrees(np.arccos(np.clip(step @ gradient / lengths, -1, 1))) if lengths else 0.0
+    return np.linalg.norm(step), turned
 
 
 def _examine_own_rule(answer):
@@ -169,8 +191,13 @@ def _examine_own_rule(answer):
     arrived = int((losses < 1e-3).sum())
     shown = f"{arrived} of 20 descents end below 0.001"
     if arrived < 18:
-        turned = _turned_on_the_wall(answer)
-        if longest > 0.5:
+        on_the_wall, turned = _step_on_the_wall(answer)
+        if not on_the_wall and np.any(following != point):
+            advice = (
+                "on the wall your rule takes no step, so the next gradient is the same and you stay stuck there. "
+                "Shorten the step, but take it"
+            )
+        elif longest > 0.5:
             advice = f"one of the steps is {longest:.2g} long. Limit what the wall can do"
         elif turned > 5:
             advice = (
