@@ -349,7 +349,7 @@ def choice(correct, because):
         )
 
     def examine(answer):
-        picked = answer.strip().lower() if isinstance(answer, str) else answer
+        picked = answer.strip(" ().").lower() if isinstance(answer, str) else answer
         if picked not in letters:
             raise NotYet(f"answer with one of the letters {', '.join(letters)}; received {answer!r}.")
         if picked != correct:
