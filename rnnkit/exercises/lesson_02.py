@@ -267,7 +267,7 @@ EXERCISES = (
                 "a",
                 {
                     "b": "Far openers with nothing nested were among the easiest. What lies between counted for more.",
-                    "c": "The score is the mean of the three kinds, each by itself: frequency alone is worth one third.",
+                    "c": "The score is the mean of the three kinds, each by itself: frequency alone is worth a third.",
                 },
             ),
             choice(
