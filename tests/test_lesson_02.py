@@ -53,6 +53,13 @@ def test_accuracy_right(answer):
         (lambda r, v, e: [r[v < b].mean() for b in e[1:]], "Cut off the lower end"),
         (lambda r, v, e: [r[v >= a].mean() for a in e], "4 edges are the ends of 3 ranges"),
         (lambda r, v, e: r.mean(), "shape"),
+        (
+            lambda r, v, e: np.histogram(v, bins=e, weights=1.0 * r)[0] / np.histogram(v, bins=e)[0],
+            "last range has its upper end",
+        ),
+        (lambda r, v, e: [r[v >= a & v < b].mean() for a, b in itertools.pairwise(e)], "in parentheses"),
+        (lambda r, v, e: [r[v >= a and v < b].mean() for a, b in itertools.pairwise(e)], "in parentheses"),
+        (lambda r, v, e: np.reshape(r, (7, 7)), "cannot reshape"),
     ],
 )
 def test_accuracy_wrong(answer, words):
@@ -82,6 +89,8 @@ def test_always_one_right(answer):
         (1 / 3, "absolute error"),
         (7 / 6, "always answering 0"),
         (0.25, "Simulate"),
+        (0.1593, "take more samples"),
+        (0.18, "take more samples"),
         ("a sixth", "one number"),
         ([1 / 6, 2], "one number"),
     ],
@@ -115,7 +124,14 @@ def test_copy_cost_right(answer):
         (lambda delay: 10 * np.log(9) / (delay + 20), "8 symbols, not 9"),
         (lambda delay: np.log(9), "charge every step"),
         (lambda delay: np.log(8) / (delay + 20), "not one"),
-        (lambda delay: 0.1, "cost"),
+        (lambda delay: 10 * np.log10(8) / (delay + 20), "decimal"),
+        (lambda delay: 20 * np.log(8) / (delay + 20), "not twenty"),
+        (lambda delay: 10 * (1 / 8) / (delay + 20), "probability"),
+        (lambda delay: 10 * np.log(8) // (delay + 20), "rounds down"),
+        (lambda delay: 10 * np.log(1 / 8) / (delay + 20), "positive"),
+        (lambda delay: 0.1, "at delay 1, your cost is too small"),
+        (lambda delay: 5.0, "at delay 1, your cost is too large"),
+        (lambda delay: float("nan"), "not a number"),
     ],
 )
 def test_copy_cost_wrong(answer, words):
@@ -129,6 +145,7 @@ def test_copy_cost_wrong(answer, words):
     ("answer", "words"),
     [
         ("the writer of the books", "1 attractor; right is 'is'"),
+        ("the writer of the books", "try three or four"),
         ("The letters of the doctor near the garden.", "2 attractors; right is 'are'"),
         ("the book behind the house with the teachers", "1 attractor;"),
     ],
@@ -165,12 +182,12 @@ def test_the_reference_of_every_exercise_is_correct():
             expect(name, exercise.reference, "correct")
 
 
-@pytest.mark.parametrize(("answer", "words"), [("a", "97 of 100"), ("b", "wrong on purpose"), ("d", "letters a, b, c")])
+@pytest.mark.parametrize(("answer", "words"), [("a", "97 of 100"), ("b", "without any rule"), ("d", "letters a, b, c")])
 def test_attractors_wrong(answer, words):
     expect("attractors_at_test", answer, "not yet", words)
 
 
-@pytest.mark.parametrize("answer", ["c", " C "])
+@pytest.mark.parametrize("answer", ["c", " C ", "(c)", "c."])
 def test_attractors_right(answer):
     expect("attractors_at_test", answer, "correct", "wrong every time")
 
