@@ -99,6 +99,7 @@ __all__ = [
     "quiet_stderr",
     "replicas",
     "scratch",
+    "stream_kept",
     "sum_over_replicas",
     "tap_gradients",
     "training_step",
