@@ -31,7 +31,6 @@ ALLOWED = {
     "claims": {"_display"},
     "doctor": set(),
     "initializers": {"_backend"},
-    "layers": {"_backend", "initializers"},
     "lesson": {"_backend"},
     "live": {"_backend", "_display", "plot", "recorders"},
     "plot": {"_fingerprint"},
@@ -58,6 +57,11 @@ def imported(path):
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_a_module_imports_only_what_is_below_it(path):
     assert imported(path) <= ALLOWED[path.stem]
+
+
+def test_layers_import_initializers_and_the_backend_alone():
+    for path in (PACKAGE / "layers").glob("*.py"):
+        assert imported(path) <= {"_backend", "initializers", "layers"}
 
 
 def test_tasks_are_numpy_alone():
