@@ -1,9 +1,10 @@
-"""The gradient clinic of lesson 09: eight sick training runs, three unseen tasks, and the examination of cures.
+"""The gradient clinic of lesson 09: eight training runs that are ill, three unseen tasks, and how a cure is examined.
 
-A patient is a function of a seed that makes a compiled model, a data set, and a number of updates. Model and optimizer
-are the learner's to change; data, updates and batches are the clinic's.
+A patient is a function of a seed that makes a compiled model. The model and its optimizer are the learner's to change;
+the data, the batches and what may be spent on training belong to the clinic.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,107 +13,392 @@ import numpy as np
 
 from rnnkit import probes, recorders, tasks
 from rnnkit._backend import keras
+from rnnkit.initializers import GateBias
 
-LAYERS = keras.layers
+__all__ = ["PATIENTS", "UNSEEN", "Case", "accuracy", "chart", "data", "trial", "unchanged", "updates"]
+
 BATCH = 32
+_CURVES, _STEPS = 5, 60  # of a chart: at most so many weights, and places at which a gradient is looked at
 
 
-def crossentropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+@dataclass(frozen=True)
+class Case:
+    """Something to be learned, and what a model for it is held to.
+
+    Args:
+        title: what is to be learned, in a few words.
+        make: function of a seed that returns a compiled model: the patient's, or a reference design.
+        sets: function that returns ((x, y), (x_test, y_test)).
+        updates: training steps, at most; each sees a batch of 32.
+        enough: accuracy on the test set that proves a cure.
+        weights: how many weights a model may have.
+        budget: weights times updates, for those who train within a budget: the smaller model trains for longer.
+        watched: the weights whose gradient norms a chart shows.
+        shown: layer whose outputs a chart looks at.
+        trace: function of model, x and y that returns what a chart's last panel shows, one number a step or layer.
+        unknown_future: whether a model is scored on what it can know: with all that is yet to come replaced.
+    """
+
+    title: str
+    make: Callable
+    sets: Callable
+    updates: int
+    enough: float
+    weights: int = 25_000
+    budget: int | None = None
+    watched: tuple[str, ...] = ("rnn/kernel", "rnn/recurrent_kernel", "head/kernel")
+    shown: str = "rnn"
+    trace: Callable | None = None
+    unknown_future: bool = False
 
 
-# --- data ---------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------------------------
 
 
-def _digits(pixels=1.0, flat=False):
+def _digits(brightness=1, flat=False):
     x, y = tasks.digits_by_row()
-    x = pixels * (x.reshape(len(x), -1) if flat else x)
+    x = brightness * (x.reshape(len(x), -1) if flat else x)
     return (x[:1400], y[:1400]), (x[1400:], y[1400:])
 
 
-def _recall(length, n=1_600):
-    return tuple(tasks.first_symbol_recall(n=m, length=length, symbols=4, seed=s) for m, s in ((n, 0), (500, 1)))
+def _recall(length):
+    return tuple(tasks.first_symbol_recall(n, length, symbols=4, seed=seed) for n, seed in ((1_600, 0), (500, 1)))
 
 
-def _order(length, n=3_200):
-    return tuple(tasks.temporal_order(n=m, length=length, seed=s) for m, s in ((n, 0), (500, 1)))
+def _order(length, n):
+    return tuple(tasks.temporal_order(n, length, seed=seed) for n, seed in ((n, 0), (500, 1)))
 
 
-def _padded(n, seed, length=60):
+def _short_words(n, seed, length=40):
+    """Return rows of 4 to 7 letters out of 12, padded with 0, and which group of three letters the first is of."""
     draw = np.random.default_rng(seed)
-    words = draw.integers(1, 13, size=(n, length))
-    end = draw.integers(5, 11, size=n)
-    words[np.arange(length) >= end[:, None]] = 0
-    return words.astype("int32"), ((words[:, 0] - 1) // 3).astype("int32")
+    letters = draw.integers(1, 13, size=(n, length))
+    letters[np.arange(length) >= draw.integers(4, 8, size=(n, 1))] = 0
+    return letters.astype("int32"), ((letters[:, 0] - 1) // 3).astype("int32")
 
 
-def _sentences():
-    return tuple(tasks.tickets(n=m, distance=10, seed=s) for m, s in ((1_600, 0), (500, 1)))
+def _text():
+    return tuple(tasks.python_text(n, 20, split, seed=0) for n, split in ((8_000, "train"), (1_000, "test")))
 
 
-# --- the broken cells ---------------------------------------------------------------------------------------------
+def _next_mark(n, seed, length=24):
+    """Return symbols 0 to 7, and at each step the next 0 or 1 to come, itself included; 2 if none comes."""
+    draw = np.random.default_rng(seed)
+    x = draw.integers(2, 8, size=(n, length))
+    marks = draw.random((n, length)) < 0.12
+    x[marks] = draw.integers(0, 2, marks.sum())
+    y, coming = np.empty_like(x), np.full(n, 2)
+    for step in range(length - 1, -1, -1):
+        y[:, step] = coming = np.where(x[:, step] < 2, x[:, step], coming)
+    return x.astype("int32"), y.astype("int32")
 
 
-def saturated(seed):
-    keras.utils.set_random_seed(seed)
-    model = keras.Sequential([keras.Input((8, 8)), LAYERS.SimpleRNN(32, name="rnn"), LAYERS.Dense(10, name="head")])
-    model.compile(keras.optimizers.SGD(0.1), crossentropy())
+def _sum_of_sums(n, seed, length=16):
+    """Return digits 0 to 2, and at each step the sum of all sums so far, modulo 3."""
+    x = np.random.default_rng(seed).integers(0, 3, size=(n, length))
+    return x.astype("int32"), (x.cumsum(axis=1).cumsum(axis=1) % 3).astype("int32")
+
+
+# --- the broken cells -----------------------------------------------------------------------------------------------
+
+
+def _compiled(layers, optimizer):
+    model = keras.Sequential(layers)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
 
-def deep(seed):
+def patient_1(seed):
+    """Read digits row by row; pixels go from 0 to 255."""
     keras.utils.set_random_seed(seed)
-    small = keras.initializers.RandomNormal(stddev=0.1)
-    stack = [LAYERS.Dense(32, "tanh", kernel_initializer=small, name=f"dense_{n}") for n in range(1, 17)]
-    model = keras.Sequential([keras.Input((64,)), *stack, LAYERS.Dense(10, name="head")])
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), crossentropy())
-    return model
+    rnn = keras.layers.SimpleRNN(32, name="rnn")
+    head = keras.layers.Dense(10, name="head")
+    return _compiled([keras.Input((8, 8)), rnn, head], keras.optimizers.SGD(0.1))
 
 
-def leaking(seed):
+def patient_2(seed):
+    """Tell digits apart, all pixels at once, with sixteen layers."""
     keras.utils.set_random_seed(seed)
-    words = len(tasks.TICKETS_WORDS)
-    rnn = LAYERS.Bidirectional(LAYERS.GRU(32, return_sequences=True, name="rnn"))
-    model = keras.Sequential([keras.Input((17,), dtype="int32"), LAYERS.Embedding(words, 16), rnn, LAYERS.Dense(words, name="head")])
-    model.compile(keras.optimizers.Adam(0.01), crossentropy())
-    return model
+    stack = []
+    for number in range(1, 17):
+        small = keras.initializers.RandomNormal(stddev=0.1)  # a new one each: used twice it gives the same numbers
+        stack.append(keras.layers.Dense(32, "tanh", kernel_initializer=small, name=f"dense_{number}"))
+    head = keras.layers.Dense(10, name="head")
+    return _compiled([keras.Input((64,)), *stack, head], keras.optimizers.SGD(0.05, momentum=0.9))
 
 
-def vanishing(seed):
+def patient_3(seed):
+    """Predict the next character of a text."""
+    keras.utils.set_random_seed(seed)
+    embed = keras.layers.Embedding(96, 16, name="embed")
+    rnn = keras.layers.Bidirectional(keras.layers.GRU(32, return_sequences=True), name="rnn")
+    head = keras.layers.Dense(96, name="head")
+    return _compiled([keras.Input((20,), dtype="int32"), embed, rnn, head], keras.optimizers.Adam(0.01))
+
+
+def patient_4(seed):
+    """Recall the first of thirty symbols."""
     keras.utils.set_random_seed(seed)
     small = keras.initializers.RandomNormal(stddev=0.05)
-    rnn = LAYERS.SimpleRNN(32, recurrent_initializer=small, name="rnn")
-    model = keras.Sequential([keras.Input((30, 4)), rnn, LAYERS.Dense(4, name="head")])
-    model.compile(keras.optimizers.Adam(0.005), crossentropy())
-    return model
+    rnn = keras.layers.SimpleRNN(32, recurrent_initializer=small, name="rnn")
+    head = keras.layers.Dense(4, name="head")
+    return _compiled([keras.Input((30, 4)), rnn, head], keras.optimizers.Adam(0.005))
 
 
-def throttled(seed):
+def patient_5(seed):
+    """Read digits row by row; pixels go from 0 to 1."""
     keras.utils.set_random_seed(seed)
-    model = keras.Sequential([keras.Input((8, 8)), LAYERS.GRU(32, name="rnn"), LAYERS.Dense(10, name="head")])
-    model.compile(keras.optimizers.SGD(0.3, global_clipnorm=0.001), crossentropy())
-    return model
+    rnn = keras.layers.GRU(32, name="rnn")
+    head = keras.layers.Dense(10, name="head")
+    return _compiled([keras.Input((8, 8)), rnn, head], keras.optimizers.SGD(0.3, global_clipnorm=0.001))
 
 
-def padded(seed):
+def patient_6(seed):
+    """Name the group of the first letter of short words, padded with zeros to forty."""
     keras.utils.set_random_seed(seed)
-    model = keras.Sequential([keras.Input((60,), dtype="int32"), LAYERS.Embedding(13, 8), LAYERS.GRU(32, name="rnn"), LAYERS.Dense(4, name="head")])
-    model.compile(keras.optimizers.Adam(0.01), crossentropy())
-    return model
+    embed = keras.layers.Embedding(13, 8, name="embed")
+    rnn = keras.layers.GRU(32, name="rnn")
+    head = keras.layers.Dense(4, name="head")
+    return _compiled([keras.Input((40,), dtype="int32"), embed, rnn, head], keras.optimizers.Adam(0.01))
 
 
-def exploding(seed):
+def patient_7(seed):
+    """Name two marks among twenty symbols, in their order."""
     keras.utils.set_random_seed(seed)
-    orthogonal = keras.initializers.Orthogonal(gain=1.5)
-    rnn = LAYERS.SimpleRNN(32, recurrent_initializer=orthogonal, name="rnn")
-    model = keras.Sequential([keras.Input((20, 6)), rnn, LAYERS.Dense(4, name="head")])
-    model.compile(keras.optimizers.SGD(0.3), crossentropy())
-    return model
+    large = keras.initializers.Orthogonal(gain=1.5)
+    rnn = keras.layers.SimpleRNN(32, recurrent_initializer=large, name="rnn")
+    head = keras.layers.Dense(4, name="head")
+    return _compiled([keras.Input((20, 6)), rnn, head], keras.optimizers.SGD(0.3))
 
 
-def forgetful(seed):
+def patient_8(seed):
+    """Recall the first of forty symbols."""
     keras.utils.set_random_seed(seed)
-    rnn = LAYERS.LSTM(32, unit_forget_bias=False, name="rnn")
-    model = keras.Sequential([keras.Input((50, 4)), rnn, LAYERS.Dense(4, name="head")])
-    model.compile(keras.optimizers.Adam(0.005), crossentropy())
-    return model
+    rnn = keras.layers.LSTM(32, unit_forget_bias=False, name="rnn")
+    head = keras.layers.Dense(4, name="head")
+    return _compiled([keras.Input((40, 4)), rnn, head], keras.optimizers.Adam(0.01))
+
+
+# --- reference designs for the unseen tasks -------------------------------------------------------------------------
+
+
+def design_far(seed):
+    """A GRU whose update gate starts by keeping, its gradient clipped."""
+    keras.utils.set_random_seed(seed)
+    rnn = keras.layers.GRU(32, bias_initializer=GateBias(update=2.0))
+    optimizer = keras.optimizers.Adam(0.01, global_clipnorm=1.0)
+    return _compiled([keras.Input((50, 6)), rnn, keras.layers.Dense(4)], optimizer)
+
+
+def design_ahead(seed):
+    """A small GRU in both directions."""
+    keras.utils.set_random_seed(seed)
+    embed = keras.layers.Embedding(8, 8)
+    rnn = keras.layers.Bidirectional(keras.layers.GRU(12, return_sequences=True))
+    layers = [keras.Input((24,), dtype="int32"), embed, rnn, keras.layers.Dense(3)]
+    return _compiled(layers, keras.optimizers.Adam(0.01))
+
+
+def design_sums(seed):
+    """One GRU, its gradient clipped."""
+    keras.utils.set_random_seed(seed)
+    rnn = keras.layers.GRU(24, return_sequences=True)
+    layers = [keras.Input((16,), dtype="int32"), keras.layers.Embedding(3, 24), rnn, keras.layers.Dense(3)]
+    return _compiled(layers, keras.optimizers.Adam(0.01, global_clipnorm=1.0))
+
+
+# --- what a chart shows ---------------------------------------------------------------------------------------------
+
+
+def _by_step(model, x, y):
+    """Norm of dL/dh_t at each step of the recurrent layer."""
+    (states,) = probes.state_gradients(model, x[:64], y[:64]).values()
+    return np.linalg.norm(states["h"].astype("float64"), axis=-1).mean(axis=0)
+
+
+def _by_input(model, x, y):
+    """Norm of the gradient of the output in the middle by the input at each step."""
+    middle = x.shape[1] // 2
+    return probes.saliency(model, x[:16], output=(middle, int(y[0, middle]))).mean(axis=0)
+
+
+PATIENTS = {
+    1: Case("digits, row by row", patient_1, lambda: _digits(255), 450, 0.7, trace=_by_step),
+    2: Case(
+        "digits, all at once",
+        patient_2,
+        lambda: _digits(flat=True),
+        450,
+        0.6,
+        watched=("dense_1/kernel", "dense_6/kernel", "dense_11/kernel", "dense_16/kernel", "head/kernel"),
+        shown="dense_1",
+    ),
+    3: Case(
+        "the next character",
+        patient_3,
+        _text,
+        250,
+        0.25,
+        watched=("embed/embeddings", "head/kernel"),
+        trace=_by_input,
+        unknown_future=True,
+    ),
+    4: Case("the first of 30 symbols", patient_4, lambda: _recall(30), 250, 0.7, trace=_by_step),
+    5: Case("digits, row by row", patient_5, _digits, 450, 0.7, trace=_by_step),
+    6: Case(
+        "the first of a few letters",
+        patient_6,
+        lambda: (_short_words(1_600, 0), _short_words(500, 1)),
+        250,
+        0.8,
+        trace=_by_step,
+    ),
+    7: Case("two marks in their order", patient_7, lambda: _order(20, 3_200), 500, 0.8, trace=_by_step),
+    8: Case("the first of 40 symbols", patient_8, lambda: _recall(40), 300, 0.8, trace=_by_step),
+}
+
+UNSEEN = {
+    "far": Case(
+        "two marks in their order, fifty steps", design_far, lambda: _order(50, 9_600), 300, 0.8, budget=1_600_000
+    ),
+    "ahead": Case(
+        "at each step, the next mark to come",
+        design_ahead,
+        lambda: (_next_mark(3_200, 0), _next_mark(500, 1)),
+        300,
+        0.95,
+        budget=600_000,
+    ),
+    "sums": Case(
+        "at each step, the sum of all sums so far, modulo 3",
+        design_sums,
+        lambda: (_sum_of_sums(12_800, 0), _sum_of_sums(500, 1)),
+        400,
+        0.9,
+        budget=2_000_000,
+    ),
+}
+CASES = PATIENTS | UNSEEN
+
+
+# --- training and scoring -------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=2)
+def data(name):
+    """Return ((x, y), (x_test, y_test)) of a case: the training set, and the one that cures are scored on."""
+    return CASES[name].sets()
+
+
+def updates(name, model):
+    """Return how many training steps a model gets: all of them, or as many as the budget pays for."""
+    case = CASES[name]
+    return min(case.updates, case.budget // model.count_params()) if case.budget else case.updates
+
+
+def _train(model, name, seed, callbacks=()):
+    (x, y), _ = data(name)
+    draw, wanted = np.random.default_rng(seed), BATCH * updates(name, model)
+    rows = np.concatenate([draw.permutation(len(x)) for _ in range(-(-wanted // len(x)))])[:wanted]
+    model.fit(x[rows], y[rows], batch_size=BATCH, shuffle=False, verbose=0, callbacks=list(callbacks))
+
+
+def accuracy(name, model):
+    """Return the part of the test set's answers that a model gets right."""
+    x, y = data(name)[1]
+    if not CASES[name].unknown_future:
+        return float((model.predict(x, batch_size=len(x), verbose=0).argmax(axis=-1) == y).mean())
+    draw, row = np.random.default_rng(0), np.arange(len(x))
+    now = draw.integers(0, x.shape[1], size=len(x))
+    known = np.where(np.arange(x.shape[1]) <= now[:, None], x, x[draw.permutation(row)])
+    said = model.predict(known, batch_size=len(x), verbose=0).argmax(axis=-1)
+    return float((said == y)[row, now].mean())
+
+
+def trial(seed, name, make):
+    """Train one model of a case and score it: {"accuracy": ..., "finite": ...}. For `rnnkit.sweeps.sweep`."""
+    model = make(seed)
+    _train(model, name, seed)
+    finite = all(np.isfinite(weight).all() for weight in model.get_weights())
+    return {"accuracy": accuracy(name, model), "finite": finite}
+
+
+class _Losses(keras.callbacks.Callback):
+    """Keep the loss of each batch; what Keras hands over is the mean so far."""
+
+    def on_train_begin(self, logs=None):
+        self.means = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.means.append(float(logs["loss"]))
+
+    @property
+    def losses(self):
+        count = np.arange(1, len(self.means) + 1)
+        return np.diff(count * np.asarray(self.means), prepend=0.0)
+
+
+def chart(seed, name):
+    """Train a patient as it is and record it. For `rnnkit.sweeps.sweep`: arrays of one size, filled up with NaN.
+
+    Args:
+        seed: of the initial weights and the batches.
+        name: number of the patient.
+
+    Returns:
+        dict: `loss` (updates,); `norms` and `used` (weights, updates), the norms of the gradients before clipping and
+        after; `trace` (steps,); `saturated`, the fraction of outputs of the layer shown that are within 0.01 of -1 or
+        1; `plain` and `accuracy`, on the test set, as trained and with the future unknown.
+    """
+    case = CASES[name]
+    (x, y), (x_test, y_test) = data(name)
+    model = case.make(seed)
+    trace = case.trace(model, x, y) if case.trace else []
+    layer = keras.Model(model.inputs, model.get_layer(case.shown).output)
+    saturated = np.mean(np.abs(np.asarray(layer.predict(x[:64], verbose=0))) > 0.99)
+    recorder, losses = recorders.GradientRecorder(), _Losses()
+    _train(model, name, seed, [recorder, losses])
+    longest = max(case.updates for case in PATIENTS.values())
+    plain = float((model.predict(x_test, batch_size=len(x_test), verbose=0).argmax(axis=-1) == y_test).mean())
+    return {
+        "loss": _filled(losses.losses, longest),
+        "norms": _filled([recorder.history[weight] for weight in case.watched], _CURVES, longest),
+        "used": _filled([recorder.clipped[weight] for weight in case.watched], _CURVES, longest),
+        "trace": _filled(trace, _STEPS),
+        "saturated": saturated,
+        "plain": plain,
+        "accuracy": accuracy(name, model) if case.unknown_future else plain,
+    }
+
+
+def _filled(values, *shape):
+    whole = np.full(shape, np.nan)
+    values = np.asarray(values, dtype=float)
+    if values.size:
+        whole[tuple(slice(size) for size in values.shape)] = values
+    return whole
+
+
+# --- is it still the patient? -----------------------------------------------------------------------------------------
+
+
+def unchanged(number, model):
+    """Return whether a model is the patient as it came in: the same layers and optimizer, by whatever names."""
+    return _essence(model) == _essence(PATIENTS[number].make(0))
+
+
+def _essence(model):
+    def pruned(config):
+        if isinstance(config, dict):
+            ignored = ("name", "build_config", "registered_name", "batch_shape", "seed", "keras_history")
+            return {key: pruned(value) for key, value in config.items() if key not in ignored}
+        if isinstance(config, (list, tuple)):
+            return [pruned(part) for part in config]
+        return config
+
+    layers = [
+        (type(layer).__name__, pruned(layer.get_config()))
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+    ]
+    return json.dumps([layers, pruned(model.optimizer.get_config())], sort_keys=True, default=str)

@@ -276,3 +276,41 @@ def test_seed_decides_the_data(task):
 def test_sizes_that_make_no_sense_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def test_text_is_that_of_help_and_what_follows_follows():
+    from pydoc_data.topics import topics
+
+    x, y = tasks.python_text(n=200, length=30, seed=2)
+    assert (x.shape, x.dtype, y.shape, y.dtype) == ((200, 30), np.int32, (200, 30), np.int32)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    squeezed = re.sub(r"[^a-z]", "", "".join(topics.values()).lower())
+    found = [
+        re.sub(r"[^a-z]", "", "".join(tasks.TEXT_CHARACTERS[n] for n in window).lower()) in squeezed for window in x
+    ]
+    assert np.mean(found) > 0.95  # the rest straddle two paragraphs between which another one was left out
+
+
+def test_text_of_training_and_test_share_no_paragraph():
+    def paragraphs(split):
+        text = "".join(tasks.TEXT_CHARACTERS[number] for number in tasks.whole_text(split))
+        return {" ".join(part.split()) for part in text.split("\n\n")} - {""}
+
+    train, test = paragraphs("train"), paragraphs("test")
+    assert len(train) > len(test) > 50
+    assert not train & test
+
+
+def test_text_refuses_what_makes_no_sense(monkeypatch):
+    with pytest.raises(ValueError, match="'train' or 'test'"):
+        tasks.python_text(10, split="valid")
+    with pytest.raises(ValueError, match="`length`"):
+        tasks.python_text(10, length=0)
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    tasks.whole_text.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match=r"Use a Python that has them"):
+        tasks.python_text(10)
+    tasks.whole_text.cache_clear()

@@ -19,6 +19,7 @@ from rnnkit.tasks.grammar import (
     tickets,
 )
 from rnnkit.tasks.source import BRACKETS_BASELINE, SOURCE_TOKENS, open_brackets, python_brackets, tokens_of
+from rnnkit.tasks.text import TEXT_CHARACTERS, python_text, whole_text
 
 __all__ = [
     "ADDING_BASELINE",
@@ -26,6 +27,7 @@ __all__ = [
     "BRACKETS_BASELINE",
     "SOURCE_TOKENS",
     "TEMPORAL_ORDER_BASELINE",
+    "TEXT_CHARACTERS",
     "TICKETS_BASELINE",
     "TICKETS_WORDS",
     "adding_problem",
@@ -37,7 +39,9 @@ __all__ = [
     "last_noun_baseline",
     "open_brackets",
     "python_brackets",
+    "python_text",
     "temporal_order",
     "tickets",
     "tokens_of",
+    "whole_text",
 ]
