@@ -172,11 +172,11 @@ def patient_7(seed):
 
 
 def patient_8(seed):
-    """Recall the first of forty symbols."""
+    """Recall the first of thirty symbols."""
     keras.utils.set_random_seed(seed)
     rnn = keras.layers.LSTM(32, unit_forget_bias=False, name="rnn")
     head = keras.layers.Dense(4, name="head")
-    return _compiled([keras.Input((40, 4)), rnn, head], keras.optimizers.Adam(0.01))
+    return _compiled([keras.Input((30, 4)), rnn, head], keras.optimizers.Adam(0.005))
 
 
 # --- reference designs for the unseen tasks -------------------------------------------------------------------------
@@ -230,7 +230,7 @@ PATIENTS = {
         lambda: _digits(flat=True),
         450,
         0.6,
-        watched=("dense_1/kernel", "dense_6/kernel", "dense_11/kernel", "dense_16/kernel", "head/kernel"),
+        watched=("dense_1/bias", "dense_6/bias", "dense_11/bias", "dense_16/bias", "head/bias"),
         shown="dense_1",
     ),
     3: Case(
@@ -243,7 +243,7 @@ PATIENTS = {
         trace=_by_input,
         unknown_future=True,
     ),
-    4: Case("the first of 30 symbols", patient_4, lambda: _recall(30), 250, 0.7, trace=_by_step),
+    4: Case("the first of 30 symbols", patient_4, lambda: _recall(30), 350, 0.7, trace=_by_step),
     5: Case("digits, row by row", patient_5, _digits, 450, 0.7, trace=_by_step),
     6: Case(
         "the first of a few letters",
@@ -254,7 +254,7 @@ PATIENTS = {
         trace=_by_step,
     ),
     7: Case("two marks in their order", patient_7, lambda: _order(20, 3_200), 500, 0.8, trace=_by_step),
-    8: Case("the first of 40 symbols", patient_8, lambda: _recall(40), 300, 0.8, trace=_by_step),
+    8: Case("the first of 30 symbols", patient_8, lambda: _recall(30), 350, 0.7, trace=_by_step),
 }
 
 UNSEEN = {
@@ -354,8 +354,8 @@ def chart(seed, name):
     (x, y), (x_test, y_test) = data(name)
     model = case.make(seed)
     trace = case.trace(model, x, y) if case.trace else []
-    layer = keras.Model(model.inputs, model.get_layer(case.shown).output)
-    saturated = np.mean(np.abs(np.asarray(layer.predict(x[:64], verbose=0))) > 0.99)
+    outputs = keras.Model(model.inputs[0], model.get_layer(case.shown).output)(x[:64])
+    saturated = np.mean(np.abs(keras.ops.convert_to_numpy(outputs)) > 0.99)
     recorder, losses = recorders.GradientRecorder(), _Losses()
     _train(model, name, seed, [recorder, losses])
     longest = max(case.updates for case in PATIENTS.values())
@@ -383,22 +383,41 @@ def _filled(values, *shape):
 
 
 def unchanged(number, model):
-    """Return whether a model is the patient as it came in: the same layers and optimizer, by whatever names."""
-    return _essence(model) == _essence(PATIENTS[number].make(0))
+    """Return whether a model is the patient as it came in, by whatever names: it answers alike, and steps alike.
+
+    Args:
+        number: of the patient.
+        model: a compiled model.
+    """
+    patient = PATIENTS[number].make(0)
+    shapes = [weight.shape for weight in patient.get_weights()]
+    if [weight.shape for weight in model.get_weights()] != shapes or _optimizer(model) != _optimizer(patient):
+        return False
+    if len(model.trainable_weights) != len(patient.trainable_weights) or _starts(model) != _starts(patient):
+        return False
+    patient.set_weights(model.get_weights())
+    x = data(number)[0][0][:8]
+    answers = [keras.ops.convert_to_numpy(each(x)) for each in (model, patient)]
+    return answers[0].shape == answers[1].shape and np.allclose(*answers, rtol=1e-4, atol=1e-6)
 
 
-def _essence(model):
-    def pruned(config):
-        if isinstance(config, dict):
-            ignored = ("name", "build_config", "registered_name", "batch_shape", "seed", "keras_history")
-            return {key: pruned(value) for key, value in config.items() if key not in ignored}
+def _optimizer(model):
+    config = model.optimizer.get_config() | {"name": "", "loss_scale_factor": None}
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def _starts(model):
+    """Return how the weights of each layer start, as its configuration says it."""
+
+    def found(config):
         if isinstance(config, (list, tuple)):
-            return [pruned(part) for part in config]
-        return config
+            return [start for part in config for start in found(part)]
+        if not isinstance(config, dict):
+            return []
+        if "initializers" in str(config.get("module")):
+            return [f"{config['class_name']} { ({**config['config'], 'seed': None}) }"]
+        flags = [f"{key} {value}" for key, value in sorted(config.items()) if key in ("use_bias", "unit_forget_bias")]
+        return flags + found([config[key] for key in sorted(config)])
 
-    layers = [
-        (type(layer).__name__, pruned(layer.get_config()))
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer)
-    ]
-    return json.dumps([layers, pruned(model.optimizer.get_config())], sort_keys=True, default=str)
+    layers = [layer for layer in model.layers if layer.weights]
+    return [found(layer.get_config()) for layer in layers]
