@@ -50,7 +50,8 @@ def test_diagnoses_right(answer):
         (DIAGNOSES | {3: "k"}, "letters a to j"),
         ("dgi", "number of each patient"),
         (7, "number of each patient"),
-        (DIAGNOSES | {5: ...}, "dashed lines"),
+        (DIAGNOSES | {5: ...}, "dotted lines"),
+        (DIAGNOSES | {8: "a"}, "about 0.6 of the gradient"),
     ],
 )
 def test_diagnoses_wrong(answer, words):
@@ -143,6 +144,12 @@ def slower(make):
     return patient
 
 
+def keras_default(seed):
+    keras.utils.set_random_seed(seed)
+    rnn = keras.layers.LSTM(32)
+    return compiled([keras.Input((30, 4)), rnn, keras.layers.Dense(4)], keras.optimizers.Adam(0.005))
+
+
 @pytest.mark.parametrize(
     ("number", "answer", "words"),
     [
@@ -152,6 +159,7 @@ def slower(make):
         (4, slower(clinic.patient_4), "path over 29 steps"),
         (5, slower(clinic.patient_5), "after clipping"),
         (8, slower(clinic.patient_8), "bias of that gate"),
+        (8, keras_default, "passes with some seeds"),
     ],
 )
 def test_what_does_not_cure(number, answer, words):
@@ -209,6 +217,13 @@ def one_direction(seed):
     return compiled(layers, keras.optimizers.Adam(0.01))
 
 
+def backwards_only(seed):
+    keras.utils.set_random_seed(seed)
+    rnn = keras.layers.GRU(16, return_sequences=True, go_backwards=True)
+    layers = [keras.Input((24,), dtype="int32"), keras.layers.Embedding(8, 8), rnn, keras.layers.Dense(3)]
+    return compiled(layers, keras.optimizers.Adam(0.01))
+
+
 def plain_stack(seed):
     keras.utils.set_random_seed(seed)
     rnns = [keras.layers.GRU(20, return_sequences=True) for _ in range(4)]
@@ -227,6 +242,7 @@ def short_memory(seed):
     ("name", "answer", "words"),
     [
         ("ahead", one_direction, "Which direction"),
+        ("ahead", backwards_only, "flip them back"),
         ("sums", plain_stack, "a plain stack"),
         ("far", short_memory, "so far"),
     ],
@@ -341,6 +357,9 @@ def by_counting(scores, temperature, u):
     return np.sum(np.cumsum(softmax(scores / temperature)) < u)
 
 
+OWN = np.random.default_rng(0)
+
+
 @pytest.mark.parametrize("answer", [by_loop, by_counting])
 def test_draw_right(answer):
     expect("draw_character", answer, "correct")
@@ -350,7 +369,14 @@ def test_draw_right(answer):
     ("answer", "words"),
     [
         (lambda scores, temperature, u: int(np.argmax(scores)), "largest score"),
+        (lambda scores, temperature, u: np.random.default_rng(0).integers(4), "`u` has no effect"),
+        (lambda scores, temperature, u: OWN.choice(4, p=softmax(scores / temperature)), "random number of your own"),
         (lambda scores, temperature, u: by_counting(scores, 1, u), "temperature has no effect"),
+        (
+            lambda scores, temperature, u: min(3, np.sum(np.cumsum(softmax(scores) / temperature) < u)),
+            "you divide the probabilities",
+        ),
+        (lambda scores, temperature, u: by_counting(scores, temperature, u) - 1, "from 0 to 3; received -1"),
         (lambda scores, temperature, u: by_counting(scores, 1 / temperature, u), "upside down"),
         (
             lambda scores, temperature, u: np.searchsorted(
