@@ -1,10 +1,11 @@
 """What is known of the exercises of lesson 09, the gradient clinic."""
 
 import inspect
+import re
+import textwrap
 
 import numpy as np
 
-from rnnkit import clinic
 from rnnkit.exercises import Exercise, NotYet, choice, close, quiz
 
 LESSON = "09"
@@ -65,7 +66,7 @@ def _built(answer):
 
 def _trained(name, function, model):
     """Train a model of a case with two seeds in worker processes; return the accuracies."""
-    from rnnkit import sweeps
+    from rnnkit import clinic, sweeps
 
     case = clinic.CASES[name]
     if not model.built or not model.weights:
@@ -106,9 +107,10 @@ _ADVICE = {
 
 
 def _examine_patient(number):
-    case = clinic.PATIENTS[number]
-
     def examine(answer):
+        from rnnkit import clinic  # here, for the list of exercises does without Keras
+
+        case = clinic.PATIENTS[number]
         function, model = _built(answer)
         if clinic.unchanged(number, model):
             raise NotImplementedError("This is the patient as it came in. Change its model or its optimizer.")
@@ -134,9 +136,10 @@ _DESIGN_ADVICE = {
 
 
 def _examine_unseen(name):
-    case = clinic.UNSEEN[name]
-
     def examine(answer):
+        from rnnkit import clinic
+
+        case = clinic.UNSEEN[name]
         function, model = _built(answer)
         steps = clinic.updates(name, model)
         if steps < 20:
@@ -281,22 +284,56 @@ CURES = {
 }
 
 
-def cure(number):
-    """Return the reference cure of a patient as a function of the seed, made from the text that is shown."""
-    import textwrap
+DESIGNS = {
+    "far": (
+        "A GRU whose update gate starts by keeping, its gradient clipped: GateBias(update=2.0).",
+        """
+        def design_far(seed):
+            keras.utils.set_random_seed(seed)
+            rnn = keras.layers.GRU(32, bias_initializer=rnnkit.initializers.GateBias(update=2.0))
+            layers = [keras.Input((50, 6)), rnn, keras.layers.Dense(4)]
+            return compiled(layers, keras.optimizers.Adam(0.01, global_clipnorm=1.0))
+        """,
+    ),
+    "ahead": (
+        "A small GRU in both directions: keras.layers.Bidirectional.",
+        """
+        def design_ahead(seed):
+            keras.utils.set_random_seed(seed)
+            rnn = keras.layers.Bidirectional(keras.layers.GRU(12, return_sequences=True))
+            layers = [keras.Input((24,), dtype="int32"), keras.layers.Embedding(8, 8), rnn]
+            return compiled([*layers, keras.layers.Dense(3)], keras.optimizers.Adam(0.01))
+        """,
+    ),
+    "sums": (
+        "One GRU of 24 units, its gradient clipped, does it.",
+        """
+        def design_sums(seed):
+            keras.utils.set_random_seed(seed)
+            rnn = keras.layers.GRU(24, return_sequences=True)
+            layers = [keras.Input((16,), dtype="int32"), keras.layers.Embedding(3, 24), rnn]
+            optimizer = keras.optimizers.Adam(0.01, global_clipnorm=1.0)
+            return compiled([*layers, keras.layers.Dense(3)], optimizer)
+        """,
+    ),
+}
 
-    import keras
 
-    import rnnkit
+def _reference(text):
+    """Return a model's function of the seed, made when it is called from the text that is shown."""
 
-    scope = {
-        "keras": keras,
-        "rnnkit": rnnkit,
-        "compiled": clinic._compiled,
-        "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    }
-    exec(textwrap.dedent(CURES[number][1]), scope)
-    return scope[f"patient_{number}"]
+    def make(seed):
+        import keras
+
+        import rnnkit
+        from rnnkit import clinic
+
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        scope = {"keras": keras, "rnnkit": rnnkit, "compiled": clinic.compiled, "loss": loss}
+        exec(textwrap.dedent(text), scope)
+        return scope[re.search(r"def (\w+)", text)[1]](seed)
+
+    return make
 
 
 # --- a character drawn ----------------------------------------------------------------------------------------------
@@ -362,21 +399,19 @@ EXERCISES = (
         _examine_diagnoses,
     ),
     *(
-        Exercise(f"patient_{number}", LESSON, hints, cure(number), _examine_patient(number), solution=text)
+        Exercise(f"patient_{number}", LESSON, hints, _reference(text), _examine_patient(number), solution=text)
         for number, (hints, text) in CURES.items()
     ),
     *(
         Exercise(
             f"unseen_{name}",
             LESSON,
-            (
-                _DESIGN_ADVICE[name],
-                f"One that works: {inspect.getdoc(case.make)[0].lower()}{inspect.getdoc(case.make)[1:]}",
-            ),
-            case.make,
+            (_DESIGN_ADVICE[name], hint),
+            _reference(text),
             _examine_unseen(name),
+            solution=text,
         )
-        for name, case in clinic.UNSEEN.items()
+        for name, (hint, text) in DESIGNS.items()
     ),
     Exercise(
         "draw_character",
