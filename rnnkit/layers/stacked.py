@@ -63,7 +63,8 @@ class StackedRNN(keras.Layer):
         """Build each layer for what it will read."""
         features, width = input_shape[-1], input_shape[-1]
         for place, layer in enumerate(self.layers):
-            layer.build((*input_shape[:2], width))
+            if not layer.built:  # else it would get new weights: it may stand in another stack too
+                layer.build((*input_shape[:2], width))
             says = layer.compute_output_shape((*input_shape[:2], width))[-1]
             if self.skips == "residual" and place and says != width:
                 raise ValueError(
