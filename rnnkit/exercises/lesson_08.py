@@ -341,7 +341,7 @@ EXERCISES = (
         "wire",
         LESSON,
         (
-            "Start from the plain loop. What does the next layer read: what this one says, a sum, or both side by side?",
+            "Start from the plain loop. What does the next layer read: what this one says, a sum, or both together?",
             "For residual, from the second layer on, `reads = keras.layers.add([reads, says])`; for dense, always, "
             "`reads = keras.layers.concatenate([reads, says])`.",
         ),
@@ -400,7 +400,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "Saturation makes factors small wherever it occurs; it does not single out one corner of the grid.",
+                    "a": "Saturation makes factors small wherever it occurs; it singles out no corner of the grid.",
                     "c": "Those gradients are far above the smallest float32. They are small, and not rounded to zero.",
                 },
             ),
@@ -414,7 +414,7 @@ EXERCISES = (
             choice(
                 "a",
                 {
-                    "b": "Any number of units will do. What is missing is the time axis: the lower layer gave one state.",
+                    "b": "Any number of units will do. The time axis is missing: the lower layer gave one state only.",
                     "c": "More layers would read just the same thing. What is missing is the time axis.",
                 },
             ),

@@ -61,19 +61,28 @@ class StackedRNN(keras.Layer):
 
     def build(self, input_shape):
         """Build each layer for what it will read."""
-        features, width = input_shape[-1], input_shape[-1]
-        for place, layer in enumerate(self.layers):
+        for layer, width in zip(self.layers, self._widths(input_shape), strict=False):
             if not layer.built:  # else it would get new weights: it may stand in another stack too
                 layer.build((*input_shape[:2], width))
-            says = layer.compute_output_shape((*input_shape[:2], width))[-1]
-            if self.skips == "residual" and place and says != width:
+
+    def compute_output_shape(self, input_shape):
+        """Return (batch, time, width), or (batch, width) when only the last step goes out."""
+        shape = input_shape[:2] if self.return_sequences else input_shape[:1]
+        return (*shape, self._widths(input_shape)[-1])
+
+    def _widths(self, input_shape):
+        """Return how wide that is which each layer reads, and at the end what the stack says."""
+        widths = [input_shape[-1]]
+        for place, layer in enumerate(self.layers):
+            says = layer.compute_output_shape((*input_shape[:2], widths[-1]))[-1]
+            if self.skips == "residual" and place and says != widths[-1]:
                 raise ValueError(
                     "All layers of a residual stack must be equally wide, for what a layer reads is added to what it "
-                    f"says. Received: layer {layer.name!r}, {says} wide, on top of {width}. "
+                    f"says. Received: layer {layer.name!r}, {says} wide, on top of {widths[-1]}. "
                     "Give all the same number of units, or use skips='dense'."
                 )
-            features += says
-            width = features if self.skips == "dense" else says
+            widths.append(widths[-1] + says if self.skips == "dense" else says)
+        return widths
 
     def call(self, inputs, mask=None, training=False):
         """Run the stack; see the class."""
