@@ -401,8 +401,8 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "Saturation makes factors small wherever it occurs; it singles out no corner of the grid.",
-                    "c": "Those gradients are far above the smallest float32. They are small, and not rounded to zero.",
+                    "a": "A fresh network is far from saturated, and the two states differ little. What differs is the paths.",
+                    "c": "It is about a thousandth of the top layer's. That is small, and far above what float32 rounds to zero.",
                 },
             ),
             choice(

@@ -214,7 +214,8 @@ def double_sum(n, length, modulus=3, seed=0):
 def double_sum_baseline(length, modulus=3):
     """Return the accuracy, over all steps, of the best answer to the double sum that takes no memory.
 
-    That is the digit just read: right at the first step, and otherwise one time in `modulus`.
+    That is the digit just read: right at the first step, and otherwise one time in `modulus`. (If that is even, two
+    times in `modulus` at the second step, where twice the first digit has only half as many values.)
 
     Args:
         length: as in `double_sum`.
@@ -231,4 +232,5 @@ def double_sum_baseline(length, modulus=3):
         0.389
     """
     require_sizes(length=(length, 1), modulus=(modulus, 2))
-    return (1 + (length - 1) / modulus) / length
+    right = 1 + (length - 1) / modulus + (length > 1 and modulus % 2 == 0) / modulus
+    return right / length
