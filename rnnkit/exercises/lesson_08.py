@@ -401,8 +401,8 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "A fresh network is far from saturated, and the two states differ little. What differs is the paths.",
-                    "c": "It is about a thousandth of the top layer's. That is small, and far above what float32 rounds to zero.",
+                    "a": "A fresh network is far from saturated, at any step. What differs between the two is the paths.",
+                    "c": "It is some thousandth of the top layer's: small, but far above what float32 rounds to zero.",
                 },
             ),
             choice(
