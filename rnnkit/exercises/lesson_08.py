@@ -401,7 +401,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "A fresh network is far from saturated, at any step. What differs between the two is the paths.",
+                    "a": "A fresh network is far from saturated, at any step. What differs are the paths to the two.",
                     "c": "It is some thousandth of the top layer's: small, but far above what float32 rounds to zero.",
                 },
             ),
