@@ -6,6 +6,8 @@ from rnnkit.tasks.classic import (
     adding_problem,
     copy_memory,
     copy_memory_baseline,
+    double_sum,
+    double_sum_baseline,
     first_symbol_recall,
     temporal_order,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "copy_memory",
     "copy_memory_baseline",
     "digits_by_row",
+    "double_sum",
+    "double_sum_baseline",
     "first_symbol_recall",
     "last_noun_baseline",
     "open_brackets",
