@@ -49,6 +49,8 @@ def test_paths_right(answer):
         (lambda layers, steps: math.comb(layers + steps - 1, layers), "one layer too many"),
         (lambda layers, steps: math.comb(layers + steps - 1, steps), "one step too many"),
         (lambda layers, steps: math.factorial(layers + steps - 2), "divide"),
+        (lambda layers, steps: math.comb(layers + steps - 2, steps), "chooses `steps`"),
+        (lambda layers, steps: math.comb(layers + steps - 2, layers), "chooses `layers`"),
         (lambda layers, steps: np.ones((layers, steps)), "one number"),
         (lambda layers, steps: 56 if layers == 4 else 14, "the count for 3 layers"),
         (lambda layers, steps: count_paths(layers, steps) if min(layers, steps) > 1 else 0, "exactly one path"),
@@ -145,6 +147,12 @@ def two_latest(x, layers):
     return reads
 
 
+def says_first(x, layers):
+    import keras
+
+    return functools.reduce(lambda reads, layer: keras.ops.concatenate([layer(reads), reads], axis=-1), layers, x)
+
+
 def highest_only(x, layers):
     return layers[-1](by_lists(x, layers[:-1], "dense"))
 
@@ -160,6 +168,7 @@ def highest_only(x, layers):
         (wired("dense", all_at_the_end), "only at the end"),
         (wired("dense", without_x), "x itself is left out"),
         (wired("dense", two_latest), "two latest"),
+        (wired("dense", says_first), "in the other order"),
         (wired("dense", highest_only), "everything side by side"),
         (wired("none", lambda x, layers: by_lists(x, layers, "residual")), "nothing is added"),
         (wired("dense", lambda x, layers: [x, layers[0](x)]), "you return a list"),
@@ -202,6 +211,15 @@ def without_ones(states, labels):
     return np.mean((states[half:].reshape(-1, width) @ W).round() == labels[half:].ravel())
 
 
+def one_rounded_number(states, labels):
+    padded = np.concatenate([states, np.ones((*states.shape[:2], 1))], axis=-1)
+    return without_ones(padded, labels)
+
+
+def on_early_steps(states, labels):
+    return by_normal_equations(np.swapaxes(states, 0, 1), np.swapaxes(labels, 0, 1))
+
+
 def on_what_it_was_fitted_on(states, labels):
     twice = np.concatenate([states[: len(states) // 2]] * 2), np.concatenate([labels[: len(labels) // 2]] * 2)
     return by_normal_equations(*twice)
@@ -231,7 +249,10 @@ def by_neighbours(states, labels):
         (on_what_it_was_fitted_on, "scored on the sequences it was fitted on"),
         (halves_swapped, "fit on the second half"),
         (lambda states, labels: 100 * linear_probe(states, labels), "not in percent"),
-        (lambda states, labels: 1 - linear_probe(states, labels), "column of ones"),
+        (lambda states, labels: 1 - linear_probe(states, labels), "that is the error"),
+        (lambda states, labels: 0.5 * linear_probe(states, labels), "column of ones"),
+        (one_rounded_number, "one number to the label"),
+        (on_early_steps, "time steps"),
         (lambda states, labels: np.full(3, linear_probe(states, labels)), "one number"),
         (lambda states, labels: 0.9 * linear_probe(states, labels), "and not 1"),
         (lambda states, labels: 1.0, "pure noise"),

@@ -40,6 +40,12 @@ def _examine_paths(answer):
                 moves + 1, layers
             ),
             "that is one step too many: from step 1 to step 6 there are 5 moves on, not 6": math.comb(moves + 1, steps),
+            "that chooses `steps` of the moves. From step 1 to step 6 there are 5 moves on, steps - 1": math.comb(
+                moves, steps
+            ),
+            "that chooses `layers` of the moves. From layer 1 to layer 4 there are 3 moves up, layers - 1": math.comb(
+                moves, layers
+            ),
             "that counts the orders of all moves, as if each were another one. Two moves up are the same move, so "
             "divide": math.factorial(moves),
         }.items():
@@ -167,6 +173,9 @@ def _mistakes(x, layers, skips):
     inner = [_numbers(layers[0](_tensor(x)))]
     for layer in layers[1:]:
         inner.append(_numbers(layer(_tensor(np.concatenate(inner, axis=-1).astype("float32")))))
+    swapped = x.astype(float)
+    for layer in layers:
+        swapped = np.concatenate([_numbers(layer(_tensor(swapped.astype("float32")))), swapped], axis=-1)
     pair = says = x.astype(float)
     for layer in layers:
         before, says = says, _numbers(layer(_tensor(pair.astype("float32"))))
@@ -178,6 +187,8 @@ def _mistakes(x, layers, skips):
         "x itself is left out. It is what the lowest layer reads, and all others read it too": np.concatenate(
             inner, axis=-1
         ),
+        "the right parts, in the other order. Put what was read first and what is said after it: "
+        "`concatenate([reads, says])`": swapped,
         "things are put side by side only at the end. Each layer already reads all that is below it": np.concatenate(
             said, axis=-1
         ),
@@ -220,6 +231,11 @@ def _examine_probe(answer):
     if np.isclose(received, 100):
         raise NotYet("give the accuracy as a fraction from 0 to 1, not in percent.")
     if not np.isclose(received, 1):
+        if np.isclose(received, 0, atol=0.02):
+            raise NotYet(
+                f"on states from which the label can be read without an error, you return {received:.2f}: that is the "
+                "error. Return the accuracy, the share of right answers."
+            )
         if 0 <= received < 0.7:
             raise NotYet(
                 f"on states from which the label can be read linearly, you reach {received:.2f} and not 1. Is a column "
@@ -241,6 +257,21 @@ def _examine_probe(answer):
     known = np.eye(3)[fewer] @ draw.normal(size=(3, 6)) + 0.01 * draw.normal(size=(60, 5, 6))
     if float(answer(known, fewer)) < 0.9:
         raise NotYet("you fit on the second half and score on the first. Fit on the first half, score on the second.")
+    # Each state as loud as it likes: the largest of three outputs is right, one rounded number is not.
+    loud = np.eye(3)[labels] * draw.uniform(0.2, 3, size=(60, 5, 1))
+    if float(answer(loud, labels)) < 0.85:
+        raise NotYet(
+            "you fit one number to the label and round it, as if class 1 lay between 0 and 2. Give each class an "
+            "output of its own (one-hot labels), and let the largest decide."
+        )
+    # Early and late steps use other units: who fits on the early ones does not know the late ones.
+    moved = np.zeros((60, 5, 6))
+    moved[:, :2, :3], moved[:, 2:, 3:] = np.eye(3)[labels[:, :2]], np.eye(3)[labels[:, 2:]]
+    if float(answer(moved + 0.01 * draw.normal(size=moved.shape), labels)) < 0.85:
+        raise NotYet(
+            "you fit on the first half of the *time steps*. Fit on the first half of the sequences, all their steps, "
+            "and score on the other sequences."
+        )
     bent = np.abs(labels - 1.0)[..., None] + 0.01 * draw.normal(size=(60, 5, 1))
     if float(answer(bent, labels)) > 0.85:
         raise NotYet(
@@ -315,7 +346,7 @@ def _examine_stack(answer):
     shown = f"{weights:,} weights; measured accuracy of two seeds, {reached[0]:.2f} and {reached[1]:.2f}"
     if min(reached) < ENOUGH:
         if max(reached) < 0.45 and depth >= 5 and skips == "none":
-            advice = "so deep, and without skips, nothing reaches the lowest layers"
+            advice = "so deep, and without skips, the lesson's stacks learned nothing"
         elif max(reached) < 0.45 and rate > 0.03:
             advice = "that rate is too high to settle"
         elif rate < 0.006:
@@ -382,7 +413,8 @@ EXERCISES = (
         "my_stack",
         LESSON,
         (
-            "Depth 2 to 4, and the table of the sweep, are a good place to start. Which skips were never beaten there?",
+            "Few layers leave more weights for each. What did one layer reach at other rates, and which skips did well "
+            "at two?",
             'Two dense layers of 20 units at a rate of 0.01 have 4,200 weights: {"depth": 2, "skips": "dense", '
             '"units": 20, "rate": 0.01}.',
         ),
@@ -394,21 +426,22 @@ EXERCISES = (
         LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
-            "The letters, in some order, are one a, three b and one c.",
+            "Ask of each answer: which printed number or which figure of this lesson speaks for it, and which against?",
         ),
         ["b", "b", "a", "c", "b"],
         quiz(
             choice(
                 "b",
                 {
-                    "a": "A fresh network is far from saturated, at any step. What differs are the paths to the two.",
+                    "a": "A fresh network is far from saturated, at any step. What differs between the two is the "
+                    "number of paths that lead to them.",
                     "c": "It is some thousandth of the top layer's: small, but far above what float32 rounds to zero.",
                 },
             ),
             choice(
                 "b",
                 {
-                    "a": "The way through time stays as it was, with one factor for each step of each layer.",
+                    "a": "Within a layer the way through time has one factor for each step, with skips as without.",
                     "c": "A residual connection skips a layer at one step; it does not skip any steps.",
                 },
             ),
