@@ -1,5 +1,6 @@
 """Recurrent cells that read like their equations, and the connections that let networks be deep."""
 
 from rnnkit.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from rnnkit.layers.connections import DenselyConnected, Highway, Residual
 
-__all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell"]
+__all__ = ["DenselyConnected", "GRUCell", "Highway", "LSTMCell", "Residual", "SimpleRNNCell"]
