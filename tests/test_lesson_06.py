@@ -167,7 +167,7 @@ def test_block_right(answer):
         (lambda layer: Highway(layer, gate_bias=-1.0), "It fades"),
         (Residual, "explodes"),
         (lambda layer: keras.layers.Identity(), "is not used"),
-        (lambda layer: None, "return a Keras layer"),
+        (lambda layer: "Residual", "return a Keras layer"),
         (lambda layer: layer.units, "return a Keras layer"),
     ],
 )

@@ -179,9 +179,9 @@ def _examine_block(answer):
         raise NotYet("the layer that you are given is not used: put it into the block.")
     if not np.isfinite([passed, size]).all():
         raise NotYet("the values or the gradient are not finite any more: forty blocks explode.")
-    if passed < 0.1:
+    if passed < 0.2:
         raise NotYet(f"{shown}. It fades: give it a way round the layer, one that is open wide enough.")
-    if passed > 10:
+    if passed > 5:
         raise NotYet(
             f"{shown}. The gradient explodes: let each block add less, by a normalisation, a factor or a gate."
         )
