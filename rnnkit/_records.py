@@ -122,7 +122,7 @@ def _cards(cards):
             "| | published | here |",
             "|---|---|---|",
             _row("setting", *card["setting"]),
-            *(_row(name, card["published"][name], card["here"][name]) for name in card["published"]),
+            *(_row(*row) for row in card["rows"]),
             "",
             f"**Verdict:** {card['verdict']}.",
             "",

@@ -57,8 +57,8 @@ def replication(result, *, source, setting, published, here, verdict):
         "result": result.rstrip("."),
         "source": source,
         "setting": list(setting),
-        "published": there,
-        "here": ours,
+        # A list: a stored notebook sorts the keys of a dict.
+        "rows": [[name, there[name], ours[name]] for name in there],
         "verdict": verdict.rstrip("."),
     }
     _show(record)
@@ -79,16 +79,18 @@ def replications():
     """
     cards = json.loads(GATHERED.read_text(encoding="utf-8"))
     for card in cards:
-        _show({key: value for key, value in card.items() if key != "lesson"}, f"Lesson {card['lesson']}", keep=False)
+        _show(card, f"Lesson {card['lesson']}", keep=False)
+        rows = card.pop("rows")
+        card["published"] = {name: there for name, there, _ in rows}
+        card["here"] = {name: ours for name, _, ours in rows}
     return cards
 
 
 def _show(record, lead="Replication", keep=True):
-    rows = [(name, record["published"][name], record["here"][name]) for name in record["published"]]
     _display.table(
         f"{lead}: {record['result']}. {record['source']}",
         ("", "published", "here"),
-        [("setting", *record["setting"]), *rows],
+        [("setting", *record["setting"]), *record["rows"]],
         f"Verdict: {record['verdict']}.",
         record=record if keep else None,
     )

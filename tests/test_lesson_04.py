@@ -1,5 +1,7 @@
 """The exercises of lesson 04: right answers in several styles pass, the usual wrong ones are told what is wrong."""
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -276,6 +278,12 @@ def test_every_wrong_answer_of_the_quiz_is_explained():
             assert outcome.status == "not yet"
             assert "4 of 5 correct" in outcome.message
             assert len(outcome.message.splitlines()[number + 1]) > 40
+
+
+def test_the_last_hint_of_the_quiz_counts_its_letters():
+    exercise = catalogue()["quiz_04"]
+    told = re.findall(r"(one|two|three) ([abc])\b", exercise.hints[-1])
+    assert {letter: ("one", "two", "three").index(count) + 1 for count, letter in told} == Counter(exercise.reference)
 
 
 def test_references_are_correct():

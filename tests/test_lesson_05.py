@@ -1,5 +1,8 @@
 """The exercises of lesson 05: right answers in several styles pass, the usual wrong ones are told what is wrong."""
 
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -221,6 +224,17 @@ def test_every_wrong_option_of_the_quiz_is_explained():
             assert outcome.status == "not yet"
             (line,) = (line for line in outcome.message.splitlines() if line.startswith("✗"))
             assert len(line.split()) > 10, line
+
+
+def test_the_last_hint_of_the_quiz_counts_its_letters():
+    exercise = catalogue()["quiz_05"]
+    told = re.findall(r"(one|two|three) ([abc])\b", exercise.hints[-1])
+    assert {letter: ("one", "two", "three").index(count) + 1 for count, letter in told} == Counter(exercise.reference)
+
+
+def test_the_quiz_of_a_lesson_is_not_answered_by_that_of_another():
+    rows = [tuple(catalogue()[f"quiz_{lesson}"].reference) for lesson in ("01", "04", "05")]
+    assert len(set(rows)) == 3
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,11 @@ def test_a_card_that_cannot_be_read_is_refused(changed, said):
 
 
 def test_the_gathered_cards_are_shown_again_and_returned(monkeypatch, tmp_path, capsys):
-    stored = {"lesson": "05", "result": "clipping helps", **CARD, "published": {"plain": "a"}, "here": {"plain": "b"}}
+    stored = {"lesson": "05", "result": "clipping helps", "source": "A paper (2013), table 1", "verdict": "reproduced"}
+    rows = {"setting": ["large", "small"], "rows": [["plain", "a", "b"], ["clipped", "c", "d"]]}
     monkeypatch.setattr(published, "GATHERED", tmp_path / "cards.json")
-    published.GATHERED.write_text(json.dumps([stored]), encoding="utf-8")
+    published.GATHERED.write_text(json.dumps([stored | rows]), encoding="utf-8")
     (read,) = rnnkit.replications()
-    assert read == stored | {"setting": ["large", "small"]}
+    sides = {"published": {"plain": "a", "clipped": "c"}, "here": {"plain": "b", "clipped": "d"}}
+    assert read == stored | {"setting": ["large", "small"]} | sides
     assert capsys.readouterr().out.startswith("Lesson 05: clipping helps. A paper (2013), table 1\n")

@@ -31,8 +31,7 @@ CARD = {
     "result": "a result",
     "source": "A paper",
     "setting": ["there", "here"],
-    "published": {"row|": "1"},
-    "here": {"row|": "2"},
+    "rows": [["row|", "1", "2"], ["another", "3", "4"]],
     "verdict": "reproduced",
 }
 
@@ -78,7 +77,7 @@ def test_the_verdict_on_a_sentence(supports, said):
 def test_cards_become_a_page_and_the_packages_copy(tmp_path):
     notebook(tmp_path, "05_c.ipynb", CARD)
     pages = _records.pages(tmp_path)
-    assert "| row\\| | 1 | 2 |" in pages["docs/replications.md"]
+    assert "| row\\| | 1 | 2 |\n| another | 3 | 4 |" in pages["docs/replications.md"]  # in the order of the card
     assert "[05](../solutions/05_c.ipynb)" in pages["docs/replications.md"]
     assert '"lesson": "05"' in pages["rnnkit/published.json"]
 

@@ -321,7 +321,7 @@ EXERCISES = (
                     "a": "Measured, at bias 3 both survive: h_t goes into c_{t+1}, and from there on along the "
                     "memory's road.",
                     "c": "h shows c through a gate and a tanh, and gets back into c through the kernels: measured, "
-                    "dL/dh was smaller, by a factor of two to four with plain biases.",
+                    "dL/dh was smaller, by a factor between two and five with plain biases.",
                 },
             ),
             choice(

@@ -310,12 +310,12 @@ EXERCISES = (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",
         ),
-        ["b", "c", "a", "c", "b"],
+        ["a", "c", "b", "b", "c"],
         quiz(
             choice(
-                "b",
+                "a",
                 {
-                    "a": "That would turn the reset gate round as well, which means the same in both conventions.",
+                    "b": "That would turn the reset gate round as well, which means the same in both conventions.",
                     "c": "The gate becomes 1 - z when its argument is negated; one minus a weight is something else.",
                 },
             ),
@@ -327,24 +327,24 @@ EXERCISES = (
                 },
             ),
             choice(
-                "a",
+                "b",
                 {
-                    "b": "That is an LSTM's forget gate with Keras's bias of 1. Keras gives the GRU no such bias.",
+                    "a": "That is an LSTM's forget gate with Keras's bias of 1. Keras gives the GRU no such bias.",
                     "c": "It would be so with a large bias, which Keras does not set.",
-                },
-            ),
-            choice(
-                "c",
-                {
-                    "a": "Parameters are three quarters; the time was nine tenths or more.",
-                    "b": "It has two gates and a candidate to compute: several times the plain RNN's work.",
                 },
             ),
             choice(
                 "b",
                 {
+                    "a": "It has two gates and a candidate to compute: several times the plain RNN's work.",
+                    "c": "Parameters are three quarters; the time was nine tenths or more.",
+                },
+            ),
+            choice(
+                "c",
+                {
                     "a": "It did hold: the GRU solved every length it was trained on.",
-                    "c": "The LSTM has more parameters, but what counts here is a cell state without a bound.",
+                    "b": "The LSTM has more parameters, but what counts here is a cell state without a bound.",
                 },
             ),
         ),

@@ -267,43 +267,43 @@ EXERCISES = (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",
         ),
-        ["b", "c", "a", "c", "b"],
+        ["c", "b", "b", "a", "c"],
         quiz(
-            choice(
-                "b",
-                {
-                    "a": "Nothing overflows there: the steepest slope was about 1000, in float64. It is a product.",
-                    "c": "The surface has its cliff before anyone descends on it; the rate decides who falls off.",
-                },
-            ),
             choice(
                 "c",
                 {
+                    "a": "Nothing overflows there: the steepest slope was about 1000, in float64. It is a product.",
+                    "b": "The surface has its cliff before anyone descends on it; the rate decides who falls off.",
+                },
+            ),
+            choice(
+                "b",
+                {
                     "a": "`clipvalue` cuts each number by itself, and so turns the step: by some 30 degrees, measured.",
-                    "b": "The name suggests it, but `clipnorm` scales each weight's gradient by itself: that turns "
+                    "c": "The name suggests it, but `clipnorm` scales each weight's gradient by itself: that turns "
                     "the step.",
+                },
+            ),
+            choice(
+                "b",
+                {
+                    "a": "Whatever is computed with NaN is NaN; clipping has nothing left to scale. Go back first.",
+                    "c": "Whatever is computed with NaN is NaN, at any learning rate. Go back to earlier weights.",
                 },
             ),
             choice(
                 "a",
                 {
-                    "b": "Whatever is computed with NaN is NaN; clipping has nothing left to scale. Go back first.",
-                    "c": "Whatever is computed with NaN is NaN, at any learning rate. Go back to earlier weights.",
+                    "b": "The norms hardly depend on it, but the longest step does: it is rate times threshold.",
+                    "c": "Then the longest step, rate times threshold, would be nine times as long.",
                 },
             ),
             choice(
                 "c",
                 {
-                    "a": "Then the longest step, rate times threshold, would be nine times as long.",
-                    "b": "The norms hardly depend on it, but the longest step does: it is rate times threshold.",
-                },
-            ),
-            choice(
-                "b",
-                {
                     "a": "It multiplies near and far steps by one number, so that the near ones drown the far ones as "
                     "before.",
-                    "c": "Clipping was hardly ever active there, and a common factor changes no ratio.",
+                    "b": "Clipping was hardly ever active there, and a common factor changes no ratio.",
                 },
             ),
         ),
