@@ -237,8 +237,8 @@ EXERCISES = (
         "my_block",
         LESSON,
         (
-            "Twenty residual layers gained about fivefold, so that forty gain too much. What makes each add less? And "
-            "how much does a highway layer pass on, if its gate starts at -4?",
+            "Twenty residual layers gained five- to tenfold, so that forty gain too much. What makes each add less? "
+            "And how much does a highway layer pass on, if its gate starts at -4?",
             "rnnkit.layers.Highway(layer, gate_bias=-4.0) is one answer. Another: a residual connection round the "
             "layer and a keras.layers.Rescaling(0.3) after it.",
         ),
@@ -286,7 +286,7 @@ EXERCISES = (
                     "a": "Overfitting lowers the training error and raises the other one. Here the training error "
                     "itself was larger.",
                     "c": "They used batch normalisation in all networks and checked that neither signal vanished "
-                    "(section 4.1); and so did we.",
+                    "(section 4.1).",
                 },
             ),
             choice(
