@@ -180,7 +180,9 @@ def _examine_block(answer):
     if not np.isfinite([passed, size]).all():
         raise NotYet("the values or the gradient are not finite any more: forty blocks explode.")
     if passed < 0.2:
-        raise NotYet(f"{shown}. It fades: give it a way round the layer, one that is open wide enough.")
+        raise NotYet(
+            f"{shown}. It fades: give it a way round the layer, open wide enough, with nothing on it that shrinks."
+        )
     if passed > 5:
         raise NotYet(
             f"{shown}. The gradient explodes: let each block add less, by a normalisation, a factor or a gate."
