@@ -29,6 +29,7 @@ ALLOWED = {
     "_tensorboard": set(),
     "_spectrum": set(),
     "_saliency": {"_backend", "_model"},
+    "clinic": {"_backend", "probes", "recorders", "tasks"},
     "claims": {"_display", "lecture"},
     "doctor": set(),
     "initializers": {"_backend"},

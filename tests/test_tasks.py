@@ -48,6 +48,24 @@ def test_first_symbol_recall_asks_for_the_first_symbol_and_nothing_else_tells_it
     np.testing.assert_allclose(np.bincount(y) / len(y), 1 / 3, atol=0.01)
 
 
+@pytest.mark.parametrize(("length", "modulus"), [(1, 2), (7, 3), (12, 5)])
+def test_double_sum_weighs_each_digit_by_how_long_ago_it_was(length, modulus):
+    x, y = tasks.double_sum(n=200, length=length, modulus=modulus, seed=1)
+    assert (x.shape, y.shape, x.dtype, y.dtype) == ((200, length, modulus), (200, length), np.float32, np.int32)
+    assert (x.sum(axis=-1) == 1).all()
+    for digits, answers in zip(x.argmax(axis=-1).tolist(), y.tolist(), strict=True):
+        for t, answer in enumerate(answers):
+            assert answer == sum((t - s + 1) * digits[s] for s in range(t + 1)) % modulus
+
+
+@pytest.mark.parametrize(("length", "modulus"), [(1, 3), (6, 3), (9, 4)])
+def test_double_sum_baseline_is_what_the_best_table_from_digit_to_answer_reaches(length, modulus):
+    x, y = tasks.double_sum(n=60_000, length=length, modulus=modulus, seed=0)
+    digits = x.argmax(axis=-1)
+    best = sum(np.bincount(y[digits == digit], minlength=modulus).max() for digit in range(modulus)) / y.size
+    assert best == pytest.approx(tasks.double_sum_baseline(length, modulus), abs=0.004)
+
+
 @pytest.mark.parametrize("length", [10, 17, 50])
 def test_temporal_order_hides_two_marks_where_it_says_and_asks_for_them_in_order(length):
     x, y = tasks.temporal_order(n=4_000, length=length, seed=1)
@@ -296,3 +314,41 @@ def test_seed_decides_the_data(task):
 def test_sizes_that_make_no_sense_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def test_text_is_that_of_help_and_what_follows_follows():
+    from pydoc_data.topics import topics
+
+    x, y = tasks.python_text(n=200, length=30, seed=2)
+    assert (x.shape, x.dtype, y.shape, y.dtype) == ((200, 30), np.int32, (200, 30), np.int32)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    squeezed = re.sub(r"[^a-z]", "", "".join(topics.values()).lower())
+    found = [
+        re.sub(r"[^a-z]", "", "".join(tasks.TEXT_CHARACTERS[n] for n in window).lower()) in squeezed for window in x
+    ]
+    assert np.mean(found) > 0.95  # the rest straddle two paragraphs between which another one was left out
+
+
+def test_text_of_training_and_test_share_no_paragraph():
+    def paragraphs(split):
+        text = "".join(tasks.TEXT_CHARACTERS[number] for number in tasks.whole_text(split))
+        return {" ".join(part.split()) for part in text.split("\n\n")} - {""}
+
+    train, test = paragraphs("train"), paragraphs("test")
+    assert len(train) > len(test) > 50
+    assert not train & test
+
+
+def test_text_refuses_what_makes_no_sense(monkeypatch):
+    with pytest.raises(ValueError, match="'train' or 'test'"):
+        tasks.python_text(10, split="valid")
+    with pytest.raises(ValueError, match="`length`"):
+        tasks.python_text(10, length=0)
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    tasks.whole_text.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match=r"Use a Python that has them"):
+        tasks.python_text(10)
+    tasks.whole_text.cache_clear()

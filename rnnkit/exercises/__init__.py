@@ -49,9 +49,10 @@ class Exercise:
         lesson: The lesson's two digits, `"01"`.
         hints: Two or more, from a nudge to nearly the answer.
         reference: A right answer, the one that `use_or_reference` carries on with: a function or a value.
-        examine: Called with an attempted answer. Raises `NotYet(why)` when it is not right; otherwise it is
-            correct, and a returned string is told to the learner as a remark. A learner's function arrives
-            wrapped: what it is passed is copied, so that it cannot spoil the examiner's data.
+        examine: Called with an attempted answer. Raises `NotYet(why)` when it is not right, and
+            `NotImplementedError(what to do)` when it is still what the lesson came with; otherwise it is correct,
+            and a returned string is told to the learner as a remark. A learner's function arrives wrapped: what it
+            is passed is copied, so that it cannot spoil the examiner's data.
         solution: The text that `solution` shows; unless given, the reference's source code or its value.
 
     Raises:
@@ -236,8 +237,8 @@ def evaluate(name, answer):
         return Outcome(CORRECT, remark or "")
     except NotYet as why:
         return Outcome(NOT_YET, str(why))
-    except (_NotAttempted, NotImplementedError):
-        return Outcome(NOT_ATTEMPTED)
+    except (_NotAttempted, NotImplementedError) as why:
+        return Outcome(NOT_ATTEMPTED, str(why))
     except Exception as error:
         # Whatever is done with a `...` left in the middle of a function, the complaint names its type. (NumPy's
         # own errors about an ellipsis in an index or in einsum do not call it a type.)

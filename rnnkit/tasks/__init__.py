@@ -6,6 +6,8 @@ from rnnkit.tasks.classic import (
     adding_problem,
     copy_memory,
     copy_memory_baseline,
+    double_sum,
+    double_sum_baseline,
     first_symbol_recall,
     temporal_order,
 )
@@ -19,6 +21,7 @@ from rnnkit.tasks.grammar import (
     tickets,
 )
 from rnnkit.tasks.source import BRACKETS_BASELINE, SOURCE_TOKENS, open_brackets, python_brackets, tokens_of
+from rnnkit.tasks.text import TEXT_CHARACTERS, python_text, whole_text
 
 __all__ = [
     "ADDING_BASELINE",
@@ -26,6 +29,7 @@ __all__ = [
     "BRACKETS_BASELINE",
     "SOURCE_TOKENS",
     "TEMPORAL_ORDER_BASELINE",
+    "TEXT_CHARACTERS",
     "TICKETS_BASELINE",
     "TICKETS_WORDS",
     "adding_problem",
@@ -34,11 +38,15 @@ __all__ = [
     "copy_memory_baseline",
     "digit_images",
     "digits_by_row",
+    "double_sum",
+    "double_sum_baseline",
     "first_symbol_recall",
     "last_noun_baseline",
     "open_brackets",
     "python_brackets",
+    "python_text",
     "temporal_order",
     "tickets",
     "tokens_of",
+    "whole_text",
 ]

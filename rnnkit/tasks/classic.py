@@ -179,3 +179,58 @@ def copy_memory_baseline(delay, copied=10, symbols=8):
     """
     require_sizes(delay=(delay, 1), copied=(copied, 1), symbols=(symbols, 2))
     return copied * math.log(symbols) / (delay + 2 * copied)
+
+
+def double_sum(n, length, modulus=3, seed=0):
+    """Make the double cumulative sum: at every step, the running sum of the running sum of all digits so far.
+
+    Both sums are taken modulo `modulus`, on digits 0 ... `modulus` - 1. It is a task of two floors: a layer that keeps
+    the first sum makes the second one as easy to learn as the first. Every digit counts, at every later step, with a
+    weight that depends on how long ago it was. What a network without memory can reach: `double_sum_baseline`.
+
+    Args:
+        n: number of sequences.
+        length: time steps of each; at least 1.
+        modulus: how many digits there are, all equally likely at every step; at least 2.
+        seed: integer; the same seed gives the same data.
+
+    Returns:
+        x, float32 (n, length, modulus): one-hot digits; y, int32 (n, length): the double sum at each step.
+
+    Raises:
+        ValueError: if a size is too small.
+
+    Example:
+        >>> x, y = rnnkit.tasks.double_sum(n=1, length=6, seed=1)
+        >>> x.argmax(axis=-1), y
+        (array([[1, 1, 2, 2, 0, 0]]), array([[1, 0, 1, 1, 1, 1]], dtype=int32))
+    """
+    require_sizes(n=(n, 1), length=(length, 1), modulus=(modulus, 2))
+    digits = np.random.default_rng(seed).integers(0, modulus, size=(n, length))
+    once = digits.cumsum(axis=1) % modulus
+    return np.eye(modulus, dtype="float32")[digits], (once.cumsum(axis=1) % modulus).astype("int32")
+
+
+def double_sum_baseline(length, modulus=3):
+    """Return the accuracy, over all steps, of the best answer to the double sum that takes no memory.
+
+    That is the digit just read: right at the first step, and otherwise one time in `modulus`. (If that is even, two
+    times in `modulus` at the second step, where twice the first digit has only half as many values.)
+
+    Args:
+        length: as in `double_sum`.
+        modulus: as in `double_sum`.
+
+    Returns:
+        float: accuracy from 0 to 1.
+
+    Raises:
+        ValueError: if a size is too small.
+
+    Example:
+        >>> round(rnnkit.tasks.double_sum_baseline(length=12), 3)
+        0.389
+    """
+    require_sizes(length=(length, 1), modulus=(modulus, 2))
+    right = 1 + (length - 1) / modulus + (length > 1 and modulus % 2 == 0) / modulus
+    return right / length
