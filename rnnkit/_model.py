@@ -34,9 +34,11 @@ def walk(layer, prefix=""):
             if id(child) in seen:
                 continue
             seen.add(id(child))
-            # An RNN and its one cell are the same thing to the reader: lstm/kernel, not lstm/lstm_cell/kernel.
+            # An RNN and its one cell are the same thing to the reader: lstm/kernel, not lstm/lstm_cell/kernel. So are a
+            # connection and the layer that it goes round: block/kernel, not block/dense_7/kernel.
             cell_of_rnn = isinstance(parent, keras.layers.RNN) and child is parent.cell
-            key = prefix if cell_of_rnn else unused(prefix + name)
+            same_thing = cell_of_rnn or child is getattr(parent, "goes_by_my_name", None)
+            key = prefix if same_thing else unused(prefix + name)
             yield key.removesuffix("/"), child
             yield from visit(child, key.removesuffix("/") + "/")
 

@@ -262,6 +262,26 @@ def test_digits_by_row_are_scikit_learns_images():
     np.testing.assert_array_equal(y, load_digits().target)
 
 
+def test_digit_images_are_all_of_them_in_two_parts():
+    x, y, x_new, y_new = tasks.digit_images(n_new=500, seed=2)
+    assert (x.shape, x_new.shape, y.shape, y_new.shape) == ((1297, 8, 8, 1), (500, 8, 8, 1), (1297,), (500,))
+    rows, labels = tasks.digits_by_row()
+
+    def known(images, digits):
+        return sorted((digit, *image.ravel().tolist()) for image, digit in zip(images, digits, strict=True))
+
+    assert known(np.concatenate([x, x_new]), np.concatenate([y, y_new])) == known(rows, labels)
+    assert min(np.bincount(y_new, minlength=10)) > 30
+    np.testing.assert_array_equal(tasks.digit_images(n_new=500, seed=2)[0], x)
+    assert not np.array_equal(tasks.digit_images(n_new=500, seed=3)[0], x)
+
+
+@pytest.mark.parametrize("n_new", [0, 1797, 2.5])
+def test_digit_images_refuses_a_part_that_is_none(n_new):
+    with pytest.raises(ValueError, match=f"Received: n_new={n_new}"):
+        tasks.digit_images(n_new=n_new)
+
+
 @pytest.mark.parametrize(
     "task", [tasks.adding_problem, tasks.first_symbol_recall, tasks.temporal_order, tasks.copy_memory]
 )

@@ -11,7 +11,7 @@ from rnnkit.tasks.classic import (
     first_symbol_recall,
     temporal_order,
 )
-from rnnkit.tasks.digits import digits_by_row
+from rnnkit.tasks.digits import digit_images, digits_by_row
 from rnnkit.tasks.grammar import (
     AGREEMENT_WORDS,
     TICKETS_BASELINE,
@@ -36,6 +36,7 @@ __all__ = [
     "agreement",
     "copy_memory",
     "copy_memory_baseline",
+    "digit_images",
     "digits_by_row",
     "double_sum",
     "double_sum_baseline",
