@@ -42,11 +42,11 @@ def test_a_quiz_takes_its_letters_in_more_than_one_style(name):
         assert evaluate(name, answers).status == "correct"
 
 
-def test_each_lesson_has_three_to_five_exercises_and_a_quiz():
+def test_each_lesson_has_three_to_five_exercises_and_a_quiz():  # the capstone, lesson 09, is made of exercises
     for lesson in {exercise.lesson for exercise in catalogue().values()}:
         names = [name for name, exercise in catalogue().items() if exercise.lesson == lesson]
         assert f"quiz_{lesson}" in names
-        assert 3 <= len(names) - 1 <= 5, names
+        assert 3 <= len(names) - 1 <= (5 if lesson < "09" else 14), names
 
 
 def test_neighbouring_quizzes_do_not_share_their_row_of_letters():
