@@ -21,6 +21,8 @@ _NAMES = {
     "LivePlot": "live",
     "ClaimError": "claims",
     "claim": "claims",
+    "replication": "published",
+    "replications": "published",
     "check": "exercises",
     "hint": "exercises",
     "solution": "exercises",

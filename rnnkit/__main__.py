@@ -1,4 +1,4 @@
-"""The command line: `rnnkit doctor`, `rnnkit lab`, and for authors `rnnkit lessons` and `rnnkit reference`."""
+"""The command line: `rnnkit doctor`, `rnnkit lab`, and for authors `rnnkit lessons`, `reference` and `records`."""
 
 import argparse
 import os
@@ -24,6 +24,8 @@ def main(argv=None):
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
     reference = commands.add_parser("reference", help="make docs/reference.md from the docstrings (for authors)")
     reference.add_argument("--check", action="store_true", help="change nothing; fail if the page is out of date")
+    records = commands.add_parser("records", help="make the ledgers of claims and replications (for authors)")
+    records.add_argument("--check", action="store_true", help="change nothing; fail if one is out of date")
     arguments, extra = parser.parse_known_args(argv)
     if arguments.command is None:
         parser.print_help()
@@ -34,7 +36,8 @@ def main(argv=None):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     if arguments.command == "doctor":
         return diagnose()
-    return (make_lessons if arguments.command == "lessons" else make_reference)(arguments.check)
+    make = {"lessons": make_lessons, "reference": make_reference, "records": make_records}[arguments.command]
+    return make(arguments.check)
 
 
 def diagnose():
@@ -110,6 +113,27 @@ def make_reference(check):
         page.write_text(_reference.render(), encoding="utf-8", newline="\n")
     print(f"wrote {page}" if drift else f"{page} was up to date.")
     return 0
+
+
+def make_records(check):
+    """Make the pages of claims and replications from the solutions' outputs, or only check them; return 1 on drift."""
+    solutions = find_folder("solutions", "*.ipynb")
+    if solutions is None:
+        return 1
+    from rnnkit import _records
+
+    status = 0
+    for name, text in _records.pages(solutions).items():
+        path = solutions.parent / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            print(f"{path} is up to date.")
+        elif check:
+            print(f"{path} is not what the solutions recorded: run `rnnkit records`.", file=sys.stderr)
+            status = 1
+        else:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            print(f"wrote {path}")
+    return status
 
 
 def find_folder(name, content):

@@ -9,7 +9,7 @@ import sys
 _BOX = "border:1px solid currentColor;border-left-width:6px;padding:.4em .8em;margin:.4em 0"
 
 
-def show(lead, text, code=""):
+def show(lead, text, code="", record=None):
     """Show a bold lead and a text, then perhaps some source code.
 
     `text/plain` carries the same words as the HTML: it is what a screen reader, a terminal and nbval read.
@@ -18,17 +18,48 @@ def show(lead, text, code=""):
         lead: The first words, such as a verdict.
         text: What follows; line breaks are kept and `words in backticks` are set as code.
         code: Source code to show below, as it is.
+        record: What a stored notebook keeps of it for programs, as JSON can hold it; see `rnnkit._records`.
     """
-    plain = f"{lead} {text}".rstrip() + (f"\n\n{code}" if code else "")
+    block = f"<pre><code>{html.escape(code)}</code></pre>" if code else ""
+    page = f'<div style="{_BOX}"><b>{_inline(lead)}</b> {_inline(text)}{block}</div>'
+    _either(page, f"{lead} {text}".rstrip() + (f"\n\n{code}" if code else ""), record)
+
+
+def table(caption, header, rows, below="", record=None):
+    """Show a table whose first column names the rows, and a text below it.
+
+    Args:
+        caption: What the table says, in a line.
+        header: Names of the columns.
+        rows: Sequences of texts, as long as the header.
+        below: What to say after the table.
+        record: As for `show`.
+    """
+    head = "".join(f'<th scope="col" style="text-align:left">{_inline(name)}</th>' for name in header)
+    body = "".join(
+        f'<tr><th scope="row" style="text-align:left">{_inline(first)}</th>'
+        + "".join(f'<td style="text-align:left">{_inline(cell)}</td>' for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    page = (
+        f'<div style="{_BOX}"><table><caption style="text-align:left"><b>{_inline(caption)}</b></caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{_inline(below)}</p></div>"
+    )
+    lines = [caption, *(" | ".join(row) for row in (header, *rows)), below]
+    _either(page, "\n".join(filter(None, lines)), record)
+
+
+def _either(page, plain, record):
+    """Display a page in a notebook, print the plain text elsewhere."""
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:
         print(plain)
         return
     from IPython.display import display
 
-    block = f"<pre><code>{html.escape(code)}</code></pre>" if code else ""
-    page = f'<div style="{_BOX}"><b>{_inline(lead)}</b> {_inline(text)}{block}</div>'
-    display({"text/html": page, "text/plain": plain}, raw=True)
+    # In an output's metadata, which nobody sees and nbval does not compare.
+    display({"text/html": page, "text/plain": plain}, raw=True, metadata={"rnnkit": record} if record else None)
 
 
 def _inline(text):

@@ -21,7 +21,7 @@ _TASKS = {
     "Draw": ("plot",),
     "Tasks to train on": ("tasks",),
     "Cells and initializers": ("layers", "initializers"),
-    "Claims": ("claims",),
+    "Claims and replications": ("claims", "published"),
     "Lessons and exercises": ("lesson", "exercises"),
 }
 _INTRODUCTION = """\

@@ -137,8 +137,9 @@ def _environment(on, folder):
         **dict.fromkeys((*one, "TF_NUM_INTEROP_THREADS", "NPROC"), "1"),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip(),
-        # The second seed of a network finds it compiled: Keras traces every model anew, but JAX knows it again.
-        "JAX_COMPILATION_CACHE_DIR": folder,
+        # The second seed of a network finds it compiled: Keras traces every model anew, but JAX knows it again. Whoever
+        # runs many notebooks may name one folder for all of them.
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

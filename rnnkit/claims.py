@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnkit import _display
+from rnnkit.lecture import SENTENCES
 
 _RELATIONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
@@ -25,9 +26,12 @@ class Claim:
         relation: `">="`, `">"`, `"<="` or `"<"`, between each measured value and `bound`.
         bound: The number that the claim needs.
         fraction: How large a part of the values has to satisfy the relation, in (0, 1].
+        floor: Numbers closer to 0 than this are rounding, and are shown as such.
+        lecture: Key of the lecture's sentence that is measured, one of `rnnkit.lecture.SENTENCES`.
+        supports: Whether the claim speaks for that sentence.
 
     Raises:
-        ValueError: If the claim cannot be tested: nothing measured, a NaN, an unknown relation.
+        ValueError: If the claim cannot be tested: nothing measured, a NaN, an unknown relation or sentence.
 
     Example:
         >>> Claim("halving three times gives an eighth", [0.5**3], "<=", 0.125).held
@@ -39,6 +43,9 @@ class Claim:
     relation: str
     bound: float
     fraction: float = 1.0
+    floor: float = 0.0
+    lecture: str | None = None
+    supports: bool = True
 
     def __post_init__(self):
         if self.relation not in _RELATIONS:
@@ -53,6 +60,11 @@ class Claim:
             raise ValueError(
                 f"A claim's fraction lies in (0, 1]; received {self.fraction!r}. "
                 "Give the part of the runs that must hold, such as 0.8, or leave it out to need them all."
+            )
+        if self.lecture is not None and self.lecture not in SENTENCES:
+            raise ValueError(
+                f"A claim measures one of the lecture's sentences {', '.join(SENTENCES)}, or none of them; "
+                f"received lecture={self.lecture!r}."
             )
         object.__setattr__(self, "values", _numbers("measured", self.values))
         object.__setattr__(self, "bound", bound[0])
@@ -73,23 +85,43 @@ class Claim:
         """`"Claim holds"` or `"Claim does not hold"`."""
         return "Claim holds" if self.held else "Claim does not hold"
 
-    def __str__(self):
-        count = len(self.values)
+    @property
+    def measured(self):
+        """What was measured, in words: one number, or median and range and of how many runs."""
         digits = _digits(self)
         low, middle, high = (
-            _short(value, digits) for value in (min(self.values), statistics.median(self.values), max(self.values))
+            f"under {self.floor:g}" if abs(value) < self.floor else short(value, digits)
+            for value in (min(self.values), statistics.median(self.values), max(self.values))
         )
-        needed = f"needed {self.relation} {_short(self.bound, 6)}"
-        statement = self.statement.rstrip(".")
-        if count == 1:
-            return f"{statement}. Measured {middle}; {needed}."
-        measured = middle if low == high else f"{middle} (median; range {low} to {high})"
+        if len(self.values) == 1:
+            return middle
+        return f"{middle if low == high else f'{middle} (median; range {low} to {high})'} over {len(self.values)} runs"
+
+    @property
+    def needed(self):
+        """What the claim needs, in words."""
         part = "" if self.fraction == 1 else f" in {100 * self.fraction:g} % of them"
-        held = f"true of {self.runs_held} of {count}"
-        return f"{statement}. Measured {measured} over {count} runs; {needed}{part}: {held}."
+        return f"{self.relation} {short(self.bound, 6)}{part}"
+
+    def __str__(self):
+        count = len(self.values)
+        held = f": true of {self.runs_held} of {count}" if count > 1 else ""
+        return f"{self.statement.rstrip('.')}. Measured {self.measured}; needed {self.needed}{held}."
+
+    def as_record(self):
+        """Return what the ledger of claims keeps, a dict of texts."""
+        return {
+            "kind": "claim",
+            "statement": self.statement.rstrip("."),
+            "measured": self.measured,
+            "needed": self.needed,
+            "verdict": self.verdict,
+            "lecture": self.lecture,
+            "supports": self.supports,
+        }
 
 
-def claim(statement, measured, relation, bound, *, fraction=1.0):
+def claim(statement, measured, relation, bound, *, fraction=1.0, floor=0.0, lecture=None, supports=True):
     """State a claim, show what was measured, and fail if it does not hold.
 
     Shows one line: the statement, the measurement (median and range when there are several runs), what was
@@ -102,17 +134,22 @@ def claim(statement, measured, relation, bound, *, fraction=1.0):
         relation: `">="`, `">"`, `"<="` or `"<"`, between each measured value and `bound`.
         bound: The number that the claim needs.
         fraction: How large a part of the values has to satisfy the relation, in (0, 1]; all of them unless told.
+        floor: Numbers closer to 0 than this are rounding, which differs from run to run: they are shown as
+            "under 1e-06", if that is the floor.
+        lecture: The sentence of the lecture that is measured, a key of `rnnkit.lecture.SENTENCES`; None for a claim of
+            the lesson's own.
+        supports: False if the claim, when it holds, speaks against that sentence.
 
     Raises:
         ClaimError: If the claim does not hold. It carries the line that was shown.
-        ValueError: If the claim cannot be tested: nothing measured, a NaN, an unknown relation.
+        ValueError: If the claim cannot be tested: nothing measured, a NaN, an unknown relation or sentence.
 
     Example:
         >>> claim("halving ten times shrinks a number 1000-fold", 1 / 0.5**10, ">=", 1000)
         ✓ Claim holds: halving ten times shrinks a number 1000-fold. Measured 1000; needed >= 1000.
     """
-    record = Claim(statement, measured, relation, bound, fraction)
-    _display.show(f"{'✓' if record.held else '✗'} {record.verdict}:", str(record))
+    record = Claim(statement, measured, relation, bound, fraction, floor, lecture, supports)
+    _display.show(f"{'✓' if record.held else '✗'} {record.verdict}:", str(record), record=record.as_record())
     if not record.held:
         raise ClaimError(f"{record.verdict}: {record}")
 
@@ -154,6 +191,11 @@ def _rounded(value, digits):
     return float(f"{value:.{digits - 1}e}")
 
 
-def _short(value, digits):
-    """Return a number as a person would write it: 1200, 0.00012, 2.5e-06."""
+def short(value, digits=2):
+    """Return a number as a person would write it, rounded to so many digits.
+
+    Example:
+        >>> short(1234), short(0.000123), short(2.51e-6)
+        ('1200', '0.00012', '2.5e-06')
+    """
     return f"{_rounded(value, digits):.{max(digits, 6)}g}"

@@ -19,7 +19,6 @@ __all__ = ["LivePlot"]
 _SHARE = 0.05  # of the time since training began, for all pictures, the last one included
 _FIRST = 0.15  # seconds that a picture is expected to take until one was drawn
 _POINTS = 1000  # steps drawn; more would take longer and show no more
-_in_a_notebook = _display.in_a_notebook
 
 
 class LivePlot(keras.callbacks.Callback):
@@ -66,7 +65,7 @@ class LivePlot(keras.callbacks.Callback):
         self._picture = _picture(recorder) if draw is None else lambda figure: draw(figure.add_subplot())
         self._clock = time.perf_counter
         self._handle = None
-        if _in_a_notebook():  # a process's first picture takes three times as long: not while the model trains
+        if _display.in_a_notebook():  # a process's first picture takes three times as long: not while the model trains
             figure = Figure(layout="constrained")
             plot.gradient_norms({"any": [1.0, 0.1]}, figure.add_subplot())
             _bundle(figure, "", "")
@@ -81,7 +80,7 @@ class LivePlot(keras.callbacks.Callback):
             )
         self._handle, self._drawn, self._failed = None, 0, False
         self._pace = _Pace(self.every_seconds, self._clock, kept=self.keep)
-        if _in_a_notebook():
+        if _display.in_a_notebook():
             from IPython.display import display
 
             self._handle = display({}, raw=True, display_id=True)  # before the progress bar writes its first line

@@ -139,6 +139,30 @@ def shown_in_a_notebook(monkeypatch, action):
 
     bundles = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: object())
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **_: bundles.append(bundle))
     action()
     return bundles
+
+
+def test_what_is_below_the_floor_is_shown_as_rounding(capsys):
+    claim("equal", [2.1e-8, 0.0, -3e-7, 2e-6], "<", 1e-4, floor=1e-6)
+    assert "Measured under 1e-06 (median; range under 1e-06 to 2e-06) over 4 runs" in capsys.readouterr().out
+    claim("equal", 1.9e-8, "<", 1e-4, floor=1e-6)
+    assert "Measured under 1e-06; needed < 0.0001." in capsys.readouterr().out
+
+
+def test_a_claim_names_a_sentence_of_the_lecture_or_none():
+    assert Claim("s", 1, ">", 0, lecture="gru").as_record()["lecture"] == "gru"
+    with pytest.raises(ValueError, match=r"one of the lecture's sentences vanishing-cause, .* received lecture='gur'"):
+        Claim("s", 1, ">", 0, lecture="gur")
+
+
+def test_a_notebook_keeps_a_claims_record_where_programs_find_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda *_, metadata, **__: shown.append(metadata))
+    claim("It holds.", 1, ">", 0, lecture="gru", supports=False)
+    (record,) = shown
+    assert record["rnnkit"]["statement"] == "It holds"
+    assert record["rnnkit"]["lecture"] == "gru"
+    assert record["rnnkit"]["supports"] is False

@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 import rnnkit
-from rnnkit import live
+from rnnkit import _display, live
 
 EXAMPLES, LENGTH, BATCH = 32, 7, 4
 STEPS = EXAMPLES // BATCH
@@ -69,7 +69,7 @@ def shown(monkeypatch):
         return SimpleNamespace(update=update)
 
     monkeypatch.setattr(IPython.display, "display", display)
-    monkeypatch.setattr(live, "_in_a_notebook", lambda: True)
+    monkeypatch.setattr(_display, "in_a_notebook", lambda: True)
     return pages
 
 
@@ -312,7 +312,7 @@ def test_a_recorder_of_an_unknown_kind_is_answered():
 def test_only_a_notebook_is_a_notebook(shell, expect, answer, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setenv("RNNKIT_EXPECT", expect)
-    assert live._in_a_notebook() is answer
+    assert _display.in_a_notebook() is answer
 
 
 def test_a_script_without_ipython_sees_nothing_of_it(monkeypatch, capsys):
