@@ -63,7 +63,8 @@ def terribly_exciting(n, clauses=3, length=None, seed=0):
     require_sizes(n=(n, 1), clauses=(clauses, 1))
     if clauses > len(_THINGS):
         raise ValueError(
-            f"There are {len(_THINGS)} things to speak of, each at most once. Received: clauses={clauses}. Ask for fewer."
+            f"There are {len(_THINGS)} things to speak of, each at most once. Received: clauses={clauses}. "
+            "Ask for fewer."
         )
     longest = (_CLAUSE + 1) * clauses
     length = longest if length is None else length

@@ -202,7 +202,7 @@ def python_assignments(n, before=8, after=24, split="train", seed=0):
 
 
 def statements_of(source):
-    """Cut Python source into tokens, as `tokens_of` does, with a last one for the end of each statement's line.
+    r"""Cut Python source into tokens, as `tokens_of` does, with a last one for the end of each statement's line.
 
     A line that goes on, inside a bracket or after a backslash, has not ended.
 
@@ -389,8 +389,8 @@ def _statements(split):
         of_file, lines = name_roles(found)
         tokens.append(np.array(found, "int32"))
         roles.append(np.array(of_file, "int32"))
-        statements.append(np.array(lines, "int32").reshape(-1, 3) + [start, 0, start])
-        statements[-1][:, 1] += np.where(statements[-1][:, 1] < 0, 0, start)
+        lines = np.array(lines, "int32").reshape(-1, 3)
+        statements.append(np.where(lines < 0, lines, lines + start))
         start += len(found)
     return np.concatenate(tokens), np.concatenate(roles), np.concatenate(statements)
 
