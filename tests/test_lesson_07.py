@@ -47,7 +47,7 @@ def beside(one, other):
         (lambda read, back, x: beside(read(x), back(x[:, ::-1])), "in the order of reading"),
         (lambda read, back, x: beside(read(x), back(x)), "has read from the left as well"),
         (lambda read, back, x: beside(read(x), back(x)[:, ::-1]), "Turn the words round before"),
-        (lambda read, back, x: beside(read(x), back(x[::-1])[::-1]), "turns round the batch"),
+        (lambda read, back, x: beside(read(x), back(x[::-1])[::-1]), "would turn round the batch"),
         (lambda read, back, x: beside(read(x), read(x[:, ::-1])[:, ::-1]), "its own weights"),
         (lambda read, back, x: beside(back(x[:, ::-1])[:, ::-1], read(x)), "forward ones first"),
         (lambda read, back, x: beside(read(x), back(x[:, ::-1]))[:, ::-1], "only the backward states"),

@@ -4,6 +4,7 @@ import ast
 import io
 import itertools
 import json
+import keyword
 import shutil
 import tokenize
 from pathlib import Path
@@ -161,7 +162,7 @@ def test_roles_against_pythons_own_parser():
         ends = [
             token.end
             for token in tokenize.generate_tokens(io.StringIO(source).readline)
-            if token.type == tokenize.NAME and token.string not in set(tasks.SOURCE_TOKENS)
+            if token.type == tokenize.NAME and not keyword.iskeyword(token.string)
         ]
         roles, _ = tasks.name_roles(tasks.statements_of(source))
         roles = [tasks.NAME_ROLES[role] for role in roles if role]
@@ -197,7 +198,7 @@ def test_statements_that_assign_against_pythons_own_parser():
         for token in tokens:
             if token.type in {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}:
                 continue
-            if fresh and token.type == tokenize.NAME and token.string not in set(tasks.SOURCE_TOKENS):
+            if fresh and token.type == tokenize.NAME and not keyword.iskeyword(token.string):
                 starts.append(token.start[0])
             fresh = token.type == tokenize.NEWLINE
         _, statements = tasks.name_roles(tasks.statements_of(source))

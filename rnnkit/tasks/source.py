@@ -217,11 +217,11 @@ def statements_of(source):
         >>> " ".join(rnnkit.tasks.STATEMENT_TOKENS[token] for token in tokens)
         'NAME = NAME ( NUMBER , NUMBER ) NEWLINE NAME += NAME NEWLINE'
     """
-    found, depth, end = [], 0, len(SOURCE_TOKENS)
+    found, waiting, end = [], [], len(SOURCE_TOKENS)
     for match in _TOKEN.finditer(source):
         kind, text = match.lastgroup, match[0]
         if kind == "skipped":
-            ends = depth == 0 and not text.startswith("#") and "\n" in text.replace("\\\n", "")
+            ends = not waiting and not text.startswith("#") and "\n" in text.replace("\\\n", "")
             if ends and found and found[-1] != end:
                 found.append(end)
             continue
@@ -229,12 +229,13 @@ def statements_of(source):
         if token is None:
             return None
         found += token
-        depth += (text in "([{") - (text in ")]}") if kind == "operator" else 0
-        if depth < 0:
+        if token[0] in _OPENERS:
+            waiting.append(_OPENERS.index(token[0]))
+        elif token[0] in _CLOSERS and (not waiting or waiting.pop() != _CLOSERS.index(token[0])):
             return None
     if found and found[-1] != end:
         found.append(end)
-    return None if depth else found
+    return None if waiting else found
 
 
 def name_roles(tokens):
