@@ -20,14 +20,31 @@ from rnnkit.tasks.grammar import (
     last_noun_baseline,
     tickets,
 )
-from rnnkit.tasks.source import BRACKETS_BASELINE, SOURCE_TOKENS, open_brackets, python_brackets, tokens_of
+from rnnkit.tasks.sentiment import SENTIMENT_BASELINE, SENTIMENT_WORDS, is_review, terribly_exciting
+from rnnkit.tasks.source import (
+    BRACKETS_BASELINE,
+    NAME_ROLES,
+    SOURCE_TOKENS,
+    STATEMENT_TOKENS,
+    name_roles,
+    open_brackets,
+    python_assignments,
+    python_brackets,
+    python_names,
+    statements_of,
+    tokens_of,
+)
 from rnnkit.tasks.text import TEXT_CHARACTERS, python_text, whole_text
 
 __all__ = [
     "ADDING_BASELINE",
     "AGREEMENT_WORDS",
     "BRACKETS_BASELINE",
+    "NAME_ROLES",
+    "SENTIMENT_BASELINE",
+    "SENTIMENT_WORDS",
     "SOURCE_TOKENS",
+    "STATEMENT_TOKENS",
     "TEMPORAL_ORDER_BASELINE",
     "TEXT_CHARACTERS",
     "TICKETS_BASELINE",
@@ -41,11 +58,17 @@ __all__ = [
     "double_sum",
     "double_sum_baseline",
     "first_symbol_recall",
+    "is_review",
     "last_noun_baseline",
+    "name_roles",
     "open_brackets",
+    "python_assignments",
     "python_brackets",
+    "python_names",
     "python_text",
+    "statements_of",
     "temporal_order",
+    "terribly_exciting",
     "tickets",
     "tokens_of",
     "whole_text",
