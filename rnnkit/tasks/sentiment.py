@@ -54,9 +54,9 @@ def terribly_exciting(n, clauses=3, length=None, seed=0):
         ValueError: if `n` or `clauses` is under 1, `clauses` over 8, or `length` under the longest possible review.
 
     Example:
-        >>> x, senses, y = rnnkit.tasks.terribly_exciting(n=100, clauses=1, seed=4)
+        >>> x, senses, y = rnnkit.tasks.terribly_exciting(n=100, clauses=1, seed=3)
         >>> print(*(rnnkit.tasks.SENTIMENT_WORDS[word] for word in x[0] if word), ["(blame)", "(praise)"][y[0]])
-        the movie was terribly , if you ask me , exciting ! (praise)
+        the movie was terribly , from start to finish , clever ! (praise)
 
     Source: the example is that of Manning's course CS224n on bidirectional networks.
     """

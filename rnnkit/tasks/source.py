@@ -252,7 +252,7 @@ def name_roles(tokens):
     Example:
         >>> roles, statements = rnnkit.tasks.name_roles(rnnkit.tasks.statements_of("x.y = f(a, key=1)"))
         >>> [rnnkit.tasks.NAME_ROLES[role] for role in roles if role], statements
-        (['read', 'attribute', 'called', 'read', 'argument'], [(0, 3, 12)])
+        (['read', 'assigned', 'called', 'read', 'argument'], [(0, 3, 12)])
     """
     words = [STATEMENT_TOKENS[token] for token in tokens]
     roles, statements = [0] * len(words), []
