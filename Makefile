@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 UNIT := -n $(WORKERS) --dist loadfile tests
 NBVAL := $(PYTEST) -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(WORKERS) --dist loadfile
 
-# What JAX has compiled is kept for the next notebook and the next test, on this machine: a third of the time of `make test`.
+# What JAX has compiled is kept for the next notebook and the next test: tests/test_every_model.py takes a quarter of the time.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/build/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1

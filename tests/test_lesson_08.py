@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rnnkit.exercises import catalogue, evaluate, lesson_08
+from rnnkit.exercises import evaluate, lesson_08
 from rnnkit.exercises.lesson_08 import count_paths, linear_probe, parameters, train_stack
 
 
@@ -323,12 +323,6 @@ def test_the_reference_stack_does_what_it_promises():
 # --- the others ---------------------------------------------------------------------------------------------------
 
 
-def test_the_reference_of_every_exercise_is_correct():
-    for name, exercise in catalogue().items():
-        if exercise.lesson == "08":
-            expect(name, exercise.reference, "correct")
-
-
 @pytest.mark.parametrize(
     ("answer", "words"), [("a", "nine cases"), ("b", "Look at the sweep"), ("d", "letters a, b, c")]
 )
@@ -339,8 +333,3 @@ def test_faster_wrong(answer, words):
 @pytest.mark.parametrize("answer", ["c", " C "])
 def test_faster_right(answer):
     expect("one_layer_faster", answer, "correct", "nine cases")
-
-
-@pytest.mark.parametrize("name", ["count_paths", "wire", "linear_probe"])
-def test_stubs_are_not_attempted(name):
-    expect(name, lambda *arguments: ..., "not attempted yet")

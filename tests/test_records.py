@@ -51,7 +51,7 @@ def test_records_are_gathered_in_the_order_of_the_course_with_their_place(tmp_pa
 
 def test_the_ledger_lists_each_sentence_with_verdict_and_figures(tmp_path):
     notebook(tmp_path, "01_a.ipynb", measured("gru"), measured("lstm"), measured("lstm", supports=False), measured())
-    page = _records.ledger([record for record in _records.gather(tmp_path)])
+    page = _records.ledger(_records.gather(tmp_path))
     for sentence in lecture.SENTENCES.values():
         assert sentence in page
     line = next(line for line in page.splitlines() if lecture.SENTENCES["lstm"] in line)

@@ -1,4 +1,4 @@
-"""What a data set refuses: sizes that make no sense."""
+"""What a data set refuses: sizes that make no sense, and halves that there are not."""
 
 import numpy as np
 
@@ -15,3 +15,16 @@ def require_sizes(**sizes):
     for name, (value, least) in sizes.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}.")
+
+
+def require_split(split):
+    """Refuse a part of the data that is neither for training nor for testing.
+
+    Args:
+        split: `"train"` or `"test"`.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"`split` is 'train' or 'test'. Received: split={split!r}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes
+from rnnkit.tasks._sizes import require_sizes, require_split
 
 _OPERATORS = (  # noqa: SIM905  (read more easily in lines than in a column)
     "( ) [ ] { } , : . ; = == != < > <= >= + - * / // % ** @ & | ^ ~ << >> -> := ... "
@@ -83,7 +83,7 @@ def python_brackets(n, length=64, split="train", bins=(1, 8, 16, 32), seed=0):
     single units of an LSTM that follow brackets and quotes.
     """
     require_sizes(n=(n, 1), length=(length, 2))
-    _require_split(split)
+    require_split(split)
     edges = [*bins, length]
     if not all(isinstance(edge, (int, np.integer)) for edge in edges) or edges[0] < 1 or (np.diff(edges) < 1).any():
         raise ValueError(
@@ -378,7 +378,7 @@ def _library(split, length):
 @functools.lru_cache(maxsize=2)
 def _statements(split):
     """Return the tokens of one half of the library, the role of each, and (first, sign, end) of each statement."""
-    _require_split(split)
+    require_split(split)
     tokens, roles, statements, start = [], [], [], 0
     for path in _files(split)[:_FEWER_FILES]:
         try:
@@ -394,11 +394,6 @@ def _statements(split):
         statements.append(np.where(lines < 0, lines, lines + start))
         start += len(found)
     return np.concatenate(tokens), np.concatenate(roles), np.concatenate(statements)
-
-
-def _require_split(split):
-    if split not in ("train", "test"):
-        raise ValueError(f"`split` is 'train' or 'test'. Received: split={split!r}.")
 
 
 def _files(split):

@@ -6,7 +6,7 @@ import string
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes
+from rnnkit.tasks._sizes import require_sizes, require_split
 
 # The characters of `python_text`, in the order of their numbers: the line break, then those of a keyboard.
 TEXT_CHARACTERS = ("\n", *sorted({*string.printable} - {*string.whitespace} | {" "}))
@@ -19,8 +19,8 @@ def python_text(n, length=64, split="train", seed=0):
     """Cut windows out of the Python language reference: at each step the character to read, and the one that follows.
 
     The text is what `help("for")` and the like print, half a million characters of English and of code, which come
-    with Python. Whole topics are for testing, the others for
-    training; a paragraph that both have is for testing alone. Both x and y are for a language model.
+    with Python. Whole topics are for testing, the others for training; a paragraph that both have is for testing
+    alone. Both x and y are for a language model.
 
     Args:
         n: number of windows.
@@ -70,8 +70,7 @@ def whole_text(split):
         >>> len(train) > 5 * len(test) > 100_000
         True
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"`split` is 'train' or 'test'. Received: split={split!r}.")
+    require_split(split)
     try:
         from pydoc_data.topics import topics
     except ModuleNotFoundError:

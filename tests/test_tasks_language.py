@@ -1,4 +1,4 @@
-"""The tasks of lesson 07 against slower ways of making and reading them."""
+"""Tasks in words, reviews and names in Python source, against slower ways of making and reading them."""
 
 import ast
 import io
