@@ -164,12 +164,27 @@ def serve(folder):
     threading.Thread(target=read, daemon=True).start()
     from rnnkit._backend import keras
 
+    if keras.backend.backend() != "tensorflow":
+        _seed_without_tensorflow(keras)
     gc.freeze()  # else clear_session would look through all that was imported, a quarter of a second each time
     while True:
         answer = _answer(*waiting.get())
         pickle.dump(answer, answers)
         answers.flush()
         keras.backend.clear_session()  # frees the model
+
+
+def _seed_without_tensorflow(keras):
+    """Let Keras find no TensorFlow to seed: it would import it, two seconds a worker, for nothing.
+
+    Keras remembers what it found; who imports TensorFlow later gets it.
+    """
+    if "tensorflow" not in sys.modules:
+        sys.modules["tensorflow"] = None
+        try:
+            keras.utils.set_random_seed(0)
+        finally:
+            del sys.modules["tensorflow"]
 
 
 def _answer(function, arguments):

@@ -3,6 +3,7 @@
 import atexit
 import collections
 import contextlib
+import functools
 import itertools
 import operator
 import os
@@ -14,7 +15,7 @@ import traceback
 
 import numpy as np
 
-from rnnkit import _display, _workers
+from rnnkit import _display, _sweep_cache, _workers
 
 __all__ = ["Sweep", "SweepError", "start_workers", "sweep"]
 
@@ -48,6 +49,10 @@ def sweep(train, /, *, seeds, workers=2, **settings):
     What `train` refers to goes along with it, functions and classes of a notebook included. It makes its model itself,
     for a Keras model or tensor cannot travel between backends. What it prints is not shown, except with `workers=0`.
 
+    If the environment variable `RNNKIT_SWEEP_CACHE` names a folder, what workers measure is kept there, and the same
+    function (all of its notebook or script that it refers to included) with the same settings, seed and versions is
+    not trained again. Functions of other modules of yours are known by name: empty the folder when you change one.
+
     Args:
         train: function called as `train(seed=..., **one combination of the settings)`. It returns a dict from name to
             number or array, of the same names and shapes in every run.
@@ -77,7 +82,9 @@ def sweep(train, /, *, seeds, workers=2, **settings):
     combinations = [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
     runs = [(combination, seed) for combination in combinations for seed in seeds]
     here = workers == 0 or _workers.INSIDE in os.environ
-    outcomes = _run_here(train, runs) if here else _run_in_workers(train, runs, _count(workers))
+    run = functools.partial(_run_here, train) if here else functools.partial(_run_in_workers, train, _count(workers))
+    kept = _sweep_cache.folder()
+    outcomes = _sweep_cache.remembering(kept, train, runs, run) if kept and not here else run(runs)
     measured, failures = [None] * len(runs), {}
     with _progress(len(runs)) as show, contextlib.closing(outcomes):  # whatever happens, workers are ended or kept
         for number, kind, *said in outcomes:
@@ -106,7 +113,7 @@ def start_workers(workers=2):
     Example:
         >>> rnnkit.sweeps.start_workers(0)  # none; in a lesson: rnnkit.sweeps.start_workers()
     """
-    if workers and _workers.INSIDE not in os.environ:
+    if workers and _workers.INSIDE not in os.environ and not _sweep_cache.folder():  # which may know every run
         _idle.extend(_hired(_count(workers)))
 
 
@@ -320,7 +327,7 @@ def _run_here(train, runs):
             yield number, "failed", f"{type(error).__name__}: {error}", frames
 
 
-def _run_in_workers(train, runs, count):
+def _run_in_workers(train, count, runs):
     """Yield (number, kind, ...) of each run, in the order in which they end. Closed early, it ends its workers."""
     function, arguments = _pickled(train, runs)
     shares = _Shares(len(runs), count)

@@ -98,6 +98,24 @@ def test_jax_workers_train_what_this_process_would(monkeypatch):
     np.testing.assert_allclose(away, here, rtol=1e-5)
 
 
+def imports_tensorflow(seed):
+    before = "tensorflow" in sys.modules
+    import tensorflow
+
+    return {"before": before, "three": int(tensorflow.reduce_sum(tensorflow.ones(3)))}
+
+
+@pytest.mark.skipif(not ON_JAX, reason="needs JAX")
+def test_jax_workers_import_tensorflow_only_for_who_asks(monkeypatch):
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(_workers, "backend", lambda: "jax")
+    sweeps._dismiss_all()
+    result = sweeps.sweep(imports_tensorflow, seeds=[0, 1])
+    assert result.values("before").tolist() == [False, False]
+    assert result.values("three").tolist() == [3, 3]
+    sweeps._dismiss_all()
+
+
 @pytest.mark.parametrize(("found", "on"), [(object(), "jax"), (None, "tensorflow")])
 def test_workers_run_jax_where_it_is_installed(found, on, monkeypatch):
     monkeypatch.undo()
