@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
+from fast import FAST
 from slow_reference import fill, loss, numpy, slope, states_of
 
 import rnnkit
@@ -59,10 +60,7 @@ def names(*lines):
 
 
 def compiled(model, **options):
-    options = {"loss": "mse"} | options
-    # Tracing is most of the time; TensorFlow can do without XLA's, JAX cannot.
-    jit = "auto" if keras.backend.backend() == "jax" else False
-    model.compile(keras.optimizers.SGD(LEARNING_RATE), jit_compile=jit, **options)
+    model.compile(keras.optimizers.SGD(LEARNING_RATE), **({"loss": "mse"} | FAST | options))
     fill(model)
     return model
 

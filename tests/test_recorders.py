@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from fast import FAST
 
 import rnnkit
 from rnnkit import probes
@@ -22,7 +23,7 @@ def data(seed=0):
 def build(optimizer=None, cell=keras.layers.SimpleRNN, **compiling):
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.Input((LENGTH, FEATURES)), cell(4, name="rnn"), keras.layers.Dense(1, name="head")])
-    model.compile(optimizer or keras.optimizers.SGD(0.1), "mse", **compiling)
+    model.compile(optimizer or keras.optimizers.SGD(0.1), "mse", **(FAST | compiling))
     return model
 
 
@@ -105,7 +106,7 @@ def test_norms_are_those_of_the_gradients_used_before_and_after_clipping(rule):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"jit_compile": True}, {"jit_compile": False}, {"run_eagerly": True}, {"steps_per_execution": 3}],
+    [{}, {"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 3}],
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -276,7 +277,7 @@ def test_each_fit_begins_a_new_recording_and_frozen_layers_drop_out():
     model, recorder = build(), rnnkit.GradientRecorder()
     fit(model, recorder)
     model.get_layer("head").trainable = False
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", **FAST)
     fit(model, recorder, epochs=1)
     assert list(recorder.history) == ["rnn/kernel", "rnn/recurrent_kernel", "rnn/bias"]
     assert recorder.steps.tolist() == list(range(STEPS))
@@ -298,7 +299,7 @@ def test_a_model_that_only_training_builds_is_recorded_from_its_first_step():
     fit(build(), built)
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.layers.SimpleRNN(4, name="rnn"), keras.layers.Dense(1, name="head")])
-    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.compile(keras.optimizers.SGD(0.1), "mse", **FAST)
     fit(model, unbuilt)
     assert list(unbuilt.history) == list(built.history)
     np.testing.assert_array_equal(unbuilt.global_norm, built.global_norm)
@@ -407,7 +408,7 @@ def test_a_failed_save_leaves_the_older_file_whole(tmp_path, monkeypatch):
 def test_a_model_without_trainable_weights_is_refused():
     model = build()
     model.trainable = False
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", **FAST)
     with pytest.raises(ValueError, match=r"trainable weights.*Unfreeze"):
         fit(model, rnnkit.GradientRecorder())
 

@@ -10,6 +10,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from fast import FAST
 from slow_reference import numpy
 
 import rnnkit
@@ -18,8 +19,6 @@ LENGTH, FEATURES, BATCH, EXAMPLES = 5, 2, 4, 16
 STEPS = EXAMPLES // BATCH
 KEYS = ["rnn/kernel", "rnn/recurrent_kernel", "rnn/bias", "head/kernel", "head/bias"]
 BACKEND = keras.backend.backend()
-# Tracing is most of the time; TensorFlow can do without XLA's, JAX cannot.
-FAST = {} if BACKEND == "jax" else {"jit_compile": False}
 layers, ops, optimizers = keras.layers, keras.ops, keras.optimizers
 
 

@@ -1,0 +1,6 @@
+"""What spares tests time and changes nothing of what they look at."""
+
+import keras
+
+# For `compile`: most of the time goes into compiling; TensorFlow and torch can do without, JAX cannot.
+FAST = {} if keras.backend.backend() == "jax" else {"jit_compile": False}
