@@ -1,10 +1,12 @@
-"""The command line: `rnnkit doctor`, `rnnkit lab`, and for authors `rnnkit lessons`, `reference` and `records`."""
+"""The command line: `doctor` and `lab` for learners, `handout` for teachers, the rest for authors. `rnnkit` lists them."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 from urllib.parse import quote
+
+from rnnkit._export import atomic_writer
 
 
 def main(argv=None):
@@ -20,6 +22,8 @@ def main(argv=None):
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("doctor", help="say whether this machine can run the lessons, and what to mend")
     commands.add_parser("lab", help="open JupyterLab at lesson 00; what follows goes to JupyterLab", add_help=False)
+    handout = commands.add_parser("handout", help="copy the lessons, never the solutions, for a class (for teachers)")
+    handout.add_argument("folder", metavar="DIR", help="where to; made if need be")
     lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
     reference = commands.add_parser("reference", help="make docs/reference.md from the docstrings (for authors)")
@@ -36,6 +40,8 @@ def main(argv=None):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     if arguments.command == "doctor":
         return diagnose()
+    if arguments.command == "handout":
+        return hand_out(Path(arguments.folder))
     make = {"lessons": make_lessons, "reference": make_reference, "records": make_records}[arguments.command]
     return make(arguments.check)
 
@@ -78,6 +84,36 @@ def lab_arguments(lessons, first):
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     ]
+
+
+def hand_out(folder):
+    """Copy the lessons into a folder for students; return 1 if there is other work under one of their names."""
+    lessons = find_folder("lessons", "*.ipynb")
+    if lessons is None:
+        return 1
+    new = {path.name: path.read_bytes() for path in sorted(lessons.glob("*.ipynb"))}
+    others = [name for name, content in new.items() if (folder / name).exists() and _content(folder / name) != content]
+    if others:
+        print(
+            f"Nothing was copied: {folder} has other notebooks of the same name, perhaps a student's work: "
+            f"{', '.join(others)}. Name another folder, or move them away.",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in new.items():
+            with atomic_writer(folder / name) as file:
+                file.write(content)
+    except OSError as error:
+        print(f"{folder} cannot be written to ({error}). Name a folder that can.", file=sys.stderr)
+        return 1
+    print(f"{len(new)} lessons are in {folder}. Students need rnnkit installed; `rnnkit doctor` says what is missing.")
+    return 0
+
+
+def _content(path):
+    return path.read_bytes() if path.is_file() else None
 
 
 def make_lessons(check):

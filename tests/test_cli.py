@@ -145,3 +145,42 @@ def test_the_lab_shows_lesson_00_and_asks_nothing(course):
 def test_the_learners_own_arguments_win(course):
     with lab(course, "--LabApp.default_url=/lab/tree/01_second.ipynb") as address:
         assert get(address)[0].removesuffix("?") == f"{address}/lab/tree/01_second.ipynb"
+
+
+# --- the hand-out ------------------------------------------------------------------------------------------------
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_handout_holds_the_lessons_and_nothing_else(course, capsys):
+    assert cli.main(["handout", "for/students"]) == 0
+    assert contents(course / "for/students") == contents(course / "lessons")
+    assert "2 lessons" in capsys.readouterr().out
+    assert cli.main(["handout", "for/students"]) == 0  # again: all of it is there
+
+
+def test_a_students_work_is_not_overwritten(course, capsys):
+    write_notebook(course / "out" / "01_second.ipynb", "mine = True")
+    before = contents(course / "out")
+    assert cli.main(["handout", "out"]) == 1
+    assert contents(course / "out") == before
+    complaint = capsys.readouterr().err
+    assert "01_second.ipynb" in complaint
+    assert "00_first.ipynb" not in complaint
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test_a_handout_where_none_can_be_written(folder, course, capsys):
+    (course / "file").write_text("in the way", encoding="utf-8")
+    assert cli.main(["handout", folder]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_handout_from_where_there_is_no_course(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages/rnnkit/__main__.py"))
+    assert cli.main(["handout", "out"]) == 1
+    assert "git clone" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
