@@ -1,4 +1,4 @@
-"""The command line: `doctor` and `lab` for learners, `handout` for teachers, the rest for authors. `rnnkit` lists them."""
+"""The command line: `doctor` and `lab` for learners, `handout` for teachers, the other commands for authors."""
 
 import argparse
 import os
