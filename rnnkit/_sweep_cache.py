@@ -75,6 +75,8 @@ def fingerprint(value):
     """
     import cloudpickle
 
+    from rnnkit._backend import keras
+
     class Pickler(cloudpickle.Pickler):
         def reducer_override(self, value):
             if isinstance(value, types.CodeType):  # without the place where it was written
@@ -83,7 +85,12 @@ def fingerprint(value):
             if isinstance(value, type) and value.__module__ == "__main__":  # which cloudpickle would give a random name
                 members = [item for item in sorted(vars(value).items()) if item[0] not in _NOT_THE_CLASS]
                 return str, (value.__qualname__,), {"bases": value.__bases__, "members": members}
-            return super().reducer_override(value)
+            if isinstance(value, keras.losses.Loss):  # whose pickle tells the time
+                return str, (type(value).__qualname__,), {"class": type(value), "config": keras.losses.serialize(value)}
+            reduced = super().reducer_override(value)
+            if isinstance(value, types.FunctionType) and reduced is not NotImplemented:
+                reduced[2][1].pop("_cloudpickle_submodules", None)  # which of them happened to be imported already
+            return reduced
 
     file = io.BytesIO()
     Pickler(file, protocol=5).dump(value)

@@ -50,6 +50,8 @@ def beside(one, other):
         (lambda read, back, x: beside(read(x), back(x[::-1])[::-1]), "would turn round the batch"),
         (lambda read, back, x: beside(read(x), read(x[:, ::-1])[:, ::-1]), "its own weights"),
         (lambda read, back, x: beside(back(x[:, ::-1])[:, ::-1], read(x)), "forward ones first"),
+        (lambda read, back, x: beside(read(x), back(x[..., ::-1])[:, ::-1]), "features were turned round. Time"),
+        (lambda read, back, x: beside(read(x), back(x[..., ::-1])[..., ::-1]), "those of the states. Time is axis 1"),
         (lambda read, back, x: beside(read(x), back(x[:, ::-1]))[:, ::-1], "only the backward states"),
         (lambda read, back, x: np.concatenate([read(x), back(x[:, ::-1])[:, ::-1]], axis=1), "follow each other"),
         (lambda read, back, x: np.concatenate([read(x), back(x[:, ::-1])[:, ::-1]]), "one below the other"),
@@ -135,7 +137,8 @@ def in_place(states, mask):
         (lambda states, mask: np.where(mask[..., None], states, -np.inf).max(axis=2), "Take it over time"),
         (lambda states, mask: states[mask].max(axis=0), "pooled together"),
         (in_place, "have changed"),
-        (lambda states, mask: np.where(mask, states, -np.inf).max(axis=1), "ValueError"),
+        (lambda states, mask: np.where(mask, states, -np.inf).max(axis=1), "third: mask[:, :, None]"),
+        (lambda states, mask: np.where(mask[..., None], states, -1).max(axis=1), "only -np.inf is"),
     ],
 )
 def test_max_wrong(answer, words):

@@ -1,6 +1,6 @@
 """Runs of a sweep that are kept: read again for the same function, and only for the same."""
 
-import functools
+import json
 import os
 import subprocess
 import sys
@@ -101,9 +101,11 @@ def test_workers_are_not_started_before_they_are_needed(kept):
 # --- what a function is known by ----------------------------------------------------------------------------------
 
 NOTEBOOK = """
+import keras
 import numpy as np
 import rnnkit
 from rnnkit import _sweep_cache
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RATE, TASKS, NAMES = 0.1, {"adding": rnnkit.tasks.adding_problem}, {"one", "two", "three"}
 x = np.arange(6.0)
 class Cell:
@@ -118,9 +120,9 @@ def helper(n):
 def outer(scale):
     def train(seed, updates=5):
         "Docstring."
-        return {"a": scale * helper(seed), "b": [k + 1 for k in range(updates)], "c": TASKS, "d": sorted(NAMES)}
+        return {"a": scale * helper(seed), "b": [k + 1 for k in range(updates)], "c": TASKS, "d": NAMES, "e": LOSS}
     return train
-print(_sweep_cache.fingerprint(outer(2)))
+told = _sweep_cache.fingerprint(outer(2))
 """
 MUTANTS = {
     "a constant": ("[k + 1 for", "[k + 2 for"),
@@ -135,31 +137,45 @@ MUTANTS = {
     "a member of a class": ("units = 3", "units = 4"),
     "a base class": ("class Cell:", "class Cell(list):"),
     "a function of rnnkit": ("rnnkit.tasks.adding_problem", "rnnkit.tasks.copy_memory"),
+    "a loss": ("from_logits=True", "from_logits=False"),
+    "the kind of a loss": ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"),
     "a set": ('"three"}', '"four"}'),
 }
 
 
-@functools.cache
-def fingerprint_of(script, hash_seed="0"):
-    """Run a script in a process of its own and return what it prints."""
+def fingerprints(scripts, hash_seed="0"):
+    """Run scripts as a process of its own would, one after the other, and return what each has `told`."""
+    code = """if True:
+        import json, sys
+        def told(script):
+            names = {"__name__": "__main__"}
+            exec(script, names)
+            return names["told"]
+        json.dump([told(script) for script in json.load(sys.stdin)], sys.stdout)
+    """
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    ran = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, env=environment)
+    given = {"input": json.dumps(scripts), "text": True, "capture_output": True, "env": environment}
+    ran = subprocess.run([sys.executable, "-c", code], **given)
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
+    return json.loads(ran.stdout)
 
 
 def test_the_same_in_every_process_wherever_it_is_written():
-    moved = NOTEBOOK.replace("def helper", "\n\n# further down\ndef helper")
-    assert fingerprint_of(moved) == fingerprint_of(NOTEBOOK)
-    without_sets = NOTEBOOK.replace('{"one", "two", "three"}', "[]")
-    assert fingerprint_of(without_sets, "1") == fingerprint_of(without_sets, "2")
+    here = NOTEBOOK.replace('{"one", "two", "three"}', "[]")  # a set has an order of its own each time
+    moved = here.replace("def helper", "\n\n# further down\ndef helper")
+    assert len({*fingerprints([here], "1"), *fingerprints([here, moved], "2")}) == 1
+
+
+@pytest.fixture(scope="module")
+def mutated():
+    changed = [NOTEBOOK, *(NOTEBOOK.replace(old, new) for old, new in MUTANTS.values())]
+    return dict(zip(["nothing", *MUTANTS], fingerprints(changed), strict=True))
 
 
 @pytest.mark.parametrize("what", MUTANTS)
-def test_another_function_has_another_fingerprint(what):
-    old, new = MUTANTS[what]
-    assert NOTEBOOK.count(old) == 1
-    assert fingerprint_of(NOTEBOOK.replace(old, new)) != fingerprint_of(NOTEBOOK)
+def test_another_function_has_another_fingerprint(what, mutated):
+    assert NOTEBOOK.count(MUTANTS[what][0]) == 1
+    assert mutated[what] != mutated["nothing"]
 
 
 def test_the_versions_of_the_packages_and_of_rnnkit_count(monkeypatch):

@@ -56,6 +56,11 @@ def _examine_both_ways(answer):
             read(x[:, ::-1])[:, ::-1],
         ],
         "the backward states stand first. Put the forward ones first, as Keras does": [turned[:, ::-1], forward],
+        "the features were turned round. Time is axis 1: x[:, ::-1]": [forward, read_back(x[..., ::-1])[:, ::-1]],
+        "the features were turned round, and so were those of the states. Time is axis 1: [:, ::-1]": [
+            forward,
+            read_back(x[..., ::-1])[..., ::-1],
+        ],
         "the whole of both is turned round: only the backward states were in the wrong order": [
             forward[:, ::-1],
             turned[:, ::-1],
@@ -132,15 +137,23 @@ def _examine_max(answer):
     draw = np.random.default_rng(0)
     states = draw.normal(size=(3, 5, 2)) - 1.5
     mask = np.arange(5) < np.array([[5], [3], [1]])
-    received = np.asarray(answer(states, mask), dtype=float)
+    try:
+        received = np.asarray(answer(states, mask), dtype=float)
+    except ValueError as error:
+        if "broadcast" not in str(error):
+            raise
+        raise NotYet(
+            "the mask is (batch, time), the states have one axis more. Give it a third: mask[:, :, None]."
+        ) from error
     wanted = np.where(mask[:, :, None], states, -np.inf).max(axis=1)
     if received.shape == (3, 2):
-        zeroed = states * mask[:, :, None]
+        zeroed, lowered = states * mask[:, :, None], np.where(mask[:, :, None], states, -1)
         count = mask.sum(axis=1)[:, None]
         upside_down = np.where(mask[:, :, None], -np.inf, states)
         for mistake, wrong in {
             "the padding has been taken along": states.max(axis=1),
             "the padding was set to 0, which is larger than any negative state. Set it to -np.inf": zeroed.max(axis=1),
+            "the padding was set to -1, and -1 is not below every number: only -np.inf is": lowered.max(axis=1),
             "that is the mean over real words; the largest was asked for": zeroed.sum(axis=1) / count,
             "that is the mean over all steps": states.mean(axis=1),
             "that is the state of the last real word": states[np.arange(3), mask.sum(axis=1) - 1],
@@ -174,6 +187,7 @@ EXERCISES = (
         LESSON,
         (
             "`x[:, ::-1]` turns the words round. Which word does the first of read_back's states then belong to?",
+            "Turn its states round in the same way as the words, then lay them beside those of read.",
             "`read_back(x[:, ::-1])[:, ::-1]` has the backward states in the right order; np.concatenate with axis=-1 "
             "puts them beside read(x).",
         ),
@@ -186,7 +200,7 @@ EXERCISES = (
         (
             "A linear output adds a number for what the left half knows and one for what the right half knows.",
             "Praise: plain + good, not + bad. Blame: plain + bad, not + good. No sum of two numbers gets all four "
-            "right. Then it goes by what is known more often to be decisive.",
+            "right. How often does a 'not' speak for praise, how often against?",
         ),
         "b",
         choice(
@@ -194,7 +208,8 @@ EXERCISES = (
             {
                 "a": "They are in its states, but a linear output can only add them, and a 'not' turns round instead "
                 "of adding.",
-                "b": "It adds what the halves say, and the 'not' is the rarer one: so it goes by the adjective.",
+                "b": "It adds what the halves say. A 'not' speaks for praise as often as against it, so it gets no "
+                "weight, and the network goes by the adjective.",
                 "c": "It has more than the left half: the adjective is known, and right in the two clauses of three "
                 "that have no 'not'.",
             },
@@ -205,6 +220,7 @@ EXERCISES = (
         LESSON,
         (
             "Two things decide: the 'not' and the adjective. Two values each make four reviews.",
+            "Each review needs one partner that differs only in the adjective, and one that differs only in the 'not'.",
             "With one thing and one adverb: clever, silly, not ... clever, not ... silly.",
         ),
         four_reviews(),
@@ -215,6 +231,7 @@ EXERCISES = (
         LESSON,
         (
             "What must the padding be replaced by, so that it is never the largest?",
+            "np.where chooses between two arrays. The mask is (batch, time): it needs a third axis.",
             "`np.where(mask[:, :, None], states, -np.inf)`, then `.max(axis=1)`.",
         ),
         max_over_words,
@@ -252,8 +269,8 @@ EXERCISES = (
                 {
                     "a": "Masks are passed on to every layer, but not every layer heeds them: Keras only warns, and "
                     "the pool moved with the padding.",
-                    "b": "It drops the mask, and the zeros of a backward layer that has not begun to read become its "
-                    "largest values.",
+                    "b": "It drops the mask, and the zeros that stand at masked steps become the largest values of "
+                    "units that are negative at every word.",
                 },
             ),
             choice(

@@ -35,9 +35,10 @@ def terribly_exciting(n, clauses=3, length=None, seed=0):
     """Make reviews such as "the plot was not awfully clever and the movie was terribly , to my taste , exciting !".
 
     Each clause speaks of one thing and praises or blames it. Whether it does is nowhere in a single word: "terribly
-    exciting" is praise, "terribly dull" is blame, and a "not", in every second clause, turns both round. So at the
+    exciting" is praise, "terribly dull" is blame, and a "not", in one clause of three, turns both round. So at the
     word "terribly", where the "not" has been read and the adjective has not, praise and blame are equally likely
-    (`SENTIMENT_BASELINE`), and so they are for who reads from the right and has the "not" still before him.
+    (`SENTIMENT_BASELINE`). Who reads from the right has the "not" still before him, and is right two times in three by
+    betting that there is none.
 
     Args:
         n: number of reviews.
