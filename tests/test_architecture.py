@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rnnkit"
 # What each module may import of this package. Nothing imports exercises, and plot only where a recorder meets a reader.
 ALLOWED = {
     "__init__": set(),
-    "__main__": {"doctor", "_notebooks", "_records", "_reference"},
+    "__main__": {"doctor", "_export", "_notebooks", "_records", "_reference"},
     "_backend": set(),
     "_display": set(),
     "_export": set(),
@@ -40,7 +40,8 @@ ALLOWED = {
     "probes": {"_backend", "_gates", "_loop", "_model", "_precision", "_saliency", "_spectrum", "layers"},
     "published": {"_display", "claims"},
     "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "probes"},
-    "sweeps": {"_display", "_workers"},
+    "sweeps": {"_display", "_sweep_cache", "_workers"},
+    "_sweep_cache": {"_backend", "_export", "_workers"},
     "_tap": {"_backend"},
     "_workers": {"_backend"},
 }

@@ -94,6 +94,7 @@ def test_a_folder_that_cannot_be_made_costs_nothing(kept, tmp_path, monkeypatch)
 
 
 def test_workers_are_not_started_before_they_are_needed(kept):
+    sweeps._dismiss_all()  # those of other tests
     rnnkit.sweeps.start_workers()
     assert not sweeps._idle
 
