@@ -2,5 +2,5 @@
 
 import keras
 
-# For `compile`: most of the time goes into compiling; TensorFlow and torch can do without, JAX cannot.
+# For `compile`: what XLA compiles comes on top of tracing. TensorFlow and torch can do without, JAX cannot.
 FAST = {} if keras.backend.backend() == "jax" else {"jit_compile": False}

@@ -106,7 +106,13 @@ def test_norms_are_those_of_the_gradients_used_before_and_after_clipping(rule):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 3}],
+    [
+        {"jit_compile": "auto"},
+        {"jit_compile": True},
+        {"jit_compile": False},
+        {"run_eagerly": True},
+        {"steps_per_execution": 3},
+    ],
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
