@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/ready
 ifneq ($(UV),)
 CREATE := "$(UV)" venv --quiet --seed $(if $(PYTHON),--python "$(PYTHON)")
-INSTALL = "$(UV)" pip install --quiet --python $(@D)/bin/python
+INSTALL = "$(UV)" pip install --quiet --compile-bytecode --python $(@D)/bin/python
 NEEDED := sys
 else
 CREATE := "$(or $(PYTHON),python3)" -m venv
