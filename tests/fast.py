@@ -7,5 +7,5 @@ _ON_JAX = keras.backend.backend() == "jax"  # which has to compile, and keeps wh
 # For `compile`: what XLA compiles comes on top of tracing. TensorFlow and torch can do without.
 FAST = {} if _ON_JAX else {"jit_compile": False}
 
-# For `compile`, where a few steps are taken and it is not the point how: to trace one costs as much as to run twenty.
+# For `compile`, where a few steps are taken and it is not the point how: to trace one costs as much as to run ten.
 EAGER = {} if _ON_JAX else {"run_eagerly": True}

@@ -22,7 +22,7 @@ from PIL import Image
 import rnnkit
 from rnnkit import _display, live
 
-EXAMPLES, LENGTH, BATCH = 32, 7, 4
+EXAMPLES, LENGTH, BATCH = 16, 7, 4
 STEPS = EXAMPLES // BATCH
 
 
