@@ -513,7 +513,12 @@ TRACED = (
 @pytest.mark.parametrize(
     ("name", "compiling"),
     [
-        pytest.param(name, compiling, marks=pytest.mark.thorough if compiling is FAST and name not in TRACED else ())
+        pytest.param(
+            name,
+            compiling,
+            marks=pytest.mark.thorough if compiling is FAST and name not in TRACED else (),
+            id=f"{name}-{'traced' if compiling is FAST else 'eager'}",
+        )
         for name in ZOO | ONLY_WEIGHTS
         for compiling in ([FAST] if name in TRACED or FAST == EAGER else [EAGER, FAST])
     ],
