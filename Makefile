@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-backends lint unit sync solutions lessons-run env lessons reference records lock clean
+.PHONY: help lab test test-hard test-backends lint unit sync solutions lessons-run env lessons reference records lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -41,15 +41,18 @@ lint: $(READY) ## ruff: rules and layout
 	$(BIN)/ruff format --check
 
 unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has them
-	KERAS_BACKEND=tensorflow $(PYTEST) $(UNIT)
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not thorough" $(UNIT)
 	@for backend in jax torch; do \
 		if $(BIN)/python -c "import $$backend" 2>/dev/null; then \
-			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) $(UNIT) || exit; \
+			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) -m "not thorough" $(UNIT) || exit; \
 		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
+
+test-hard: $(READY) ## the combinations that `make test` leaves out, for it tries their parts apart
+	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
 
 test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX and torch, in an environment of their own
 	@for backend in tensorflow jax torch; do \
-		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow" $(UNIT) || exit; done
+		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow and not thorough" $(UNIT) || exit; done
 
 sync: $(READY) ## are lessons, reference page and ledgers what solutions and docstrings make?
 	$(BIN)/python -m rnnkit lessons --check

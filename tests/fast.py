@@ -2,5 +2,10 @@
 
 import keras
 
-# For `compile`: what XLA compiles comes on top of tracing. TensorFlow and torch can do without, JAX cannot.
-FAST = {} if keras.backend.backend() == "jax" else {"jit_compile": False}
+_ON_JAX = keras.backend.backend() == "jax"  # which has to compile, and keeps what it compiled for the next time
+
+# For `compile`: what XLA compiles comes on top of tracing. TensorFlow and torch can do without.
+FAST = {} if _ON_JAX else {"jit_compile": False}
+
+# For `compile`, where a few steps are taken and it is not the point how: to trace one costs as much as to run ten.
+EAGER = {} if _ON_JAX else {"run_eagerly": True}

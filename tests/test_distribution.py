@@ -15,7 +15,6 @@ BACKEND = keras.backend.backend()
 
 START = """
 import contextlib, json, sys
-settings = json.loads(sys.argv[1])
 """
 
 MIRRORED = (
@@ -37,7 +36,7 @@ def building(devices):
 
 @contextlib.contextmanager
 def training(devices):
-    with strategy.scope() if devices == 2 and settings.get("fit_inside") else contextlib.nullcontext():
+    with strategy.scope() if devices == 2 and SETTINGS.get("fit_inside") else contextlib.nullcontext():
         yield
 
 
@@ -68,7 +67,7 @@ def devices_of(model):
 """
 )
 
-# The same training on one device, on two with recorders, and on two without.
+# For each of the settings: the same training on one device, on two with recorders, and on two without.
 COMPARED = """
 import numpy as np
 import rnnkit
@@ -81,10 +80,10 @@ def trained(devices, callbacks):
     with building(devices):
         layers = [keras.Input((None, 2)), keras.layers.GRU(8, name="rnn"), keras.layers.Dense(1, name="out")]
         model = keras.Sequential(layers)
-        optimizer = keras.optimizers.SGD(0.1, **settings.get("clipping", {}))
-        if settings.get("loss_scaling"):
+        optimizer = keras.optimizers.SGD(0.1, **SETTINGS.get("clipping", {}))
+        if SETTINGS.get("loss_scaling"):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(optimizer, "mse", **settings.get("compile", {}))
+        model.compile(optimizer, "mse", **SETTINGS.get("compile", {}))
     with training(devices):
         model.fit(x, y, batch_size=16, epochs=2, shuffle=False, callbacks=callbacks, verbose=0)
     return model
@@ -94,28 +93,27 @@ def recorders():
     return rnnkit.GradientRecorder(measures=["update_ratio"]), rnnkit.StateGradientRecorder(x[:7], y[:7], every=3)
 
 
-one, flow_of_one = recorders()
-two, flow_of_two = recorders()
-trained(1, [one, flow_of_one])
-recorded, plain = trained(2, [two, flow_of_two]), trained(2, [])
-
-
-def apart(of):
+def apart(one, two):
     # Relative to a weight's mean norm: a step's own may be a small difference of large numbers.
-    return max(float(np.abs(of(two)[name] - norms).max() / norms.mean()) for name, norms in of(one).items())
+    return max(float(np.abs(two[name] - norms).max() / norms.mean()) for name, norms in one.items())
 
 
-print(json.dumps({
-    "devices": devices_of(recorded),
-    "steps": two.steps.tolist(),
-    "apart": {
-        "norm": apart(lambda r: r.history),
-        "clipped": apart(lambda r: r.clipped),
-        "update_ratio": apart(lambda r: r.measured["update_ratio"]),
-        "flow": float(np.abs(flow_of_two.history["rnn"] / flow_of_one.history["rnn"] - 1).max()),
-    },
-    "unrecorded": all(map(np.array_equal, recorded.get_weights(), plain.get_weights())),
-}))
+for SETTINGS in json.loads(sys.argv[1]):
+    one, flow_of_one = recorders()
+    two, flow_of_two = recorders()
+    trained(1, [one, flow_of_one])
+    recorded, plain = trained(2, [two, flow_of_two]), trained(2, [])
+    print(json.dumps({
+        "devices": devices_of(recorded),
+        "steps": two.steps.tolist(),
+        "apart": {
+            "norm": apart(one.history, two.history),
+            "clipped": apart(one.clipped, two.clipped),
+            "update_ratio": apart(one.measured["update_ratio"], two.measured["update_ratio"]),
+            "flow": float(np.abs(flow_of_two.history["rnn"] / flow_of_one.history["rnn"] - 1).max()),
+        },
+        "unrecorded": all(map(np.array_equal, recorded.get_weights(), plain.get_weights())),
+    }))
 """
 
 
@@ -133,7 +131,9 @@ def run(code, *arguments):
 
 
 def compared(devices, settings):
-    return json.loads(run(devices + COMPARED, json.dumps(settings)).splitlines()[-1])
+    """Run all settings in one process, for it takes longer to start than they do; return what each found."""
+    lines = run(devices + COMPARED, json.dumps(list(settings.values()))).splitlines()[-len(settings) :]
+    return dict(zip(settings, map(json.loads, lines), strict=True))
 
 
 def require_the_whole_batch(found):
@@ -144,30 +144,43 @@ def require_the_whole_batch(found):
     assert found["unrecorded"]
 
 
+REPLICAS = {
+    "compiled": {"compile": {"jit_compile": False}},
+    "eager": {"compile": {"run_eagerly": True}},
+    "loss_scaling": {"loss_scaling": True, "compile": {"jit_compile": False}},
+    "fit_inside_the_scope": {"fit_inside": True},
+}
+
+
+@pytest.fixture(scope="module")
+def replicas():
+    return compared(MIRRORED, REPLICAS)
+
+
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"compile": {"run_eagerly": True}}, {"loss_scaling": True}, {"fit_inside": True}],
-    ids=["compiled", "eager", "loss_scaling", "fit_inside_the_scope"],
-)
-def test_two_replicas_record_the_gradient_of_the_whole_batch(settings):
-    require_the_whole_batch(compared(MIRRORED, settings))
+@pytest.mark.parametrize("settings", REPLICAS)
+def test_two_replicas_record_the_gradient_of_the_whole_batch(settings, replicas):
+    require_the_whole_batch(replicas[settings])
+
+
+SHARDS = {
+    "plain": {},
+    "global_clipnorm": {"clipping": {"global_clipnorm": 0.3}},
+    "clipvalue_and_loss_scaling": {"clipping": {"clipvalue": 0.1}, "loss_scaling": True},
+    "steps_per_execution": {"compile": {"steps_per_execution": 2}},
+    "without_jit": {"compile": {"jit_compile": False}},
+}
+
+
+@pytest.fixture(scope="module")
+def shards():
+    return compared(SHARDED, SHARDS)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="DataParallel spreads a model over devices on JAX")
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"clipping": {"global_clipnorm": 0.3}},
-        {"clipping": {"clipvalue": 0.1}, "loss_scaling": True},
-        {"compile": {"steps_per_execution": 2}},
-        {"compile": {"jit_compile": False}},
-    ],
-    ids=["plain", "global_clipnorm", "clipvalue_and_loss_scaling", "steps_per_execution", "without_jit"],
-)
-def test_two_shards_record_the_gradient_of_the_whole_batch(settings):
-    require_the_whole_batch(compared(SHARDED, settings))
+@pytest.mark.parametrize("settings", SHARDS)
+def test_two_shards_record_the_gradient_of_the_whole_batch(settings, shards):
+    require_the_whole_batch(shards[settings])
 
 
 @pytest.mark.parametrize(

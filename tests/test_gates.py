@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from fast import EAGER, FAST
 
 import rnnkit
 from rnnkit import probes
@@ -311,7 +312,7 @@ class TestErrors:
 def build(cell=keras.layers.LSTM, optimizer="sgd", **compiling):
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.Input((TIME, FEATURES)), cell(UNITS, name="rnn"), keras.layers.Dense(1)])
-    model.compile(optimizer, "mse", **compiling)
+    model.compile(optimizer, "mse", **(EAGER | compiling))
     return shaken(model)
 
 
@@ -371,7 +372,7 @@ class TestGateRecorder:
     @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has no steps_per_execution on torch")
     def test_several_steps_an_execution_record_at_the_next_chance(self):
         recorder = rnnkit.GateRecorder(batch(), every=3)
-        fit(build(steps_per_execution=2), recorder, epochs=2)
+        fit(build(steps_per_execution=2, run_eagerly=False, **FAST), recorder, epochs=2)
         assert recorder.steps.tolist() == [0, 4, 6]
 
     def test_each_fit_begins_anew(self):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from fast import EAGER
 
 import rnnkit
 from rnnkit import probes
@@ -42,7 +43,7 @@ def twins(pair):
         sequence, *states = rnn(inputs)
         joined = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling1D()(sequence), *states])
         model = keras.Model(inputs, [keras.layers.Dense(1, name="head")(joined), sequence, *states])
-        model.compile(keras.optimizers.SGD(1.0), ["mse", *[None] * (1 + len(states))])
+        model.compile(keras.optimizers.SGD(1.0), ["mse", *[None] * (1 + len(states))], **EAGER)
         models.append(model)
     draw = np.random.default_rng(1)
     weights = [draw.normal(0, 0.6, variable.shape) for variable in models[1].trainable_variables]

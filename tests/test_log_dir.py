@@ -5,6 +5,7 @@ import builtins
 import keras
 import numpy as np
 import pytest
+from fast import EAGER
 
 import rnnkit
 
@@ -27,7 +28,7 @@ def train(recorder, epochs=2, callbacks=(), **clipping):
     keras.utils.set_random_seed(0)
     x, y = rnnkit.tasks.adding_problem(n=40, length=6, seed=0)
     model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(3, name="rnn"), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.1, **clipping), "mse")
+    model.compile(keras.optimizers.SGD(0.1, **clipping), "mse", **EAGER)
     model.fit(x, y, batch_size=8, epochs=epochs, callbacks=[recorder, *callbacks], verbose=0)
     return model
 

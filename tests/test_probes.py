@@ -46,20 +46,20 @@ def compiled(*layers, time=TIME, loss="mse"):
 
 
 class NudgedCell(keras.layers.Layer):
-    """A cell that runs another one and adds `nudge` to one entry of one of its states at one step.
+    """A cell that runs another one and adds `nudge` to one unit of one of its states at one step, each example its own.
 
     The independent reference: it changes the forward pass by a number, and differentiates nothing.
     """
 
-    def __init__(self, cell, position, nudge):
+    def __init__(self, cell, state, steps, units, nudge):
         super().__init__()
         self.cell, self.state_size, self.output_size = cell, [*np.ravel(cell.state_size), 1], cell.state_size
-        (self.step, self.state, self.unit), self.nudge = position, nudge
+        self.state, self.steps, self.units, self.nudge = state, steps, units, nudge
 
     def call(self, inputs, states):
         *states, clock = states
-        here = keras.ops.cast(clock == self.step, inputs.dtype) * self.nudge
-        unit = keras.ops.one_hot(self.unit, UNITS, dtype=inputs.dtype)
+        here = keras.ops.cast(keras.ops.equal(clock, self.steps[:, None]), inputs.dtype) * self.nudge
+        unit = keras.ops.one_hot(self.units, UNITS, dtype=inputs.dtype)
         if isinstance(self.cell, keras.layers.LSTMCell) and self.state == 1:
             # h = o tanh(c), written out, so that the nudge of c is felt in h
             gates = keras.ops.matmul(inputs, self.cell.kernel) + keras.ops.matmul(states[0], self.cell.recurrent_kernel)
@@ -74,20 +74,29 @@ class NudgedCell(keras.layers.Layer):
         return new[0], [*new, clock + 1]
 
 
-def nudged_loss(model, x, y, position, nudge):
+def nudged_losses(model, x, y, state, places, nudge):
+    """Return the loss for each (step, unit) of a state of layer `rnn`, nudged there alone.
+
+    All in one pass: each place has a copy of the batch, and nothing in a model of these passes from example to example.
+    """
     layer = model.get_layer("rnn")
-    time = x.shape[1]
-    step, state, unit = position
-    reads_at = time - 1 - step if layer.go_backwards else step
+    steps, units = np.repeat(places, len(x), axis=0).T
     nudged = keras.layers.RNN(
-        NudgedCell(layer.cell, (reads_at, state, unit), nudge),
+        NudgedCell(layer.cell, state, x.shape[1] - 1 - steps if layer.go_backwards else steps, units, nudge),
         return_sequences=layer.return_sequences,
         go_backwards=layer.go_backwards,
     )
-    hidden = nudged(x)
-    for layer in model.layers[1:]:
-        hidden = layer(hidden)
-    return float(np.mean((numpy(hidden) - y.reshape(hidden.shape[0], *[1] * (len(hidden.shape) - 1))) ** 2))
+    hidden = nudged(np.tile(x, (len(places), 1, 1)))
+    for above in model.layers[1:]:
+        hidden = above(hidden)
+    errors = numpy(hidden).reshape(len(places), *y.shape) - y
+    return (errors**2).mean(axis=tuple(range(1, errors.ndim)))
+
+
+def differences(model, x, y, state, places, step):
+    """Return the central difference of the loss for each (step, unit): the sum over the batch, which all is nudged."""
+    up, down = (nudged_losses(model, x, y, state, places, nudge) for nudge in (step, -step))
+    return (up - down) / (2 * step)
 
 
 @pytest.mark.parametrize("name", [name for name in RECURRENT if name != "stacked cells"])
@@ -95,17 +104,14 @@ def nudged_loss(model, x, y, position, nudge):
 def test_state_gradients_are_the_central_differences(name, sequences, digits):
     model = compiled(RECURRENT[name](return_sequences=sequences), keras.layers.Dense(1))
     x, y = batch()
-    target = np.broadcast_to(y[:, None], (BATCH, TIME, 1)) if sequences else y
+    target = np.repeat(y[:, None], TIME, axis=1) if sequences else y
     measured = probes.state_gradients(model, x, target)["rnn"]
+    assert list(measured) == (["h", "c"] if name.startswith("LSTM") else ["h"])
+    places = [(step, unit) for step in range(TIME) for unit in (0, 3)]
     for place, (state, gradients) in enumerate(measured.items()):
         assert gradients.shape == (BATCH, TIME, UNITS), state
-        for step in range(TIME):
-            for unit in (0, 3):
-                up = nudged_loss(model, x, y, (step, place, unit), digits.step)
-                down = nudged_loss(model, x, y, (step, place, unit), -digits.step)
-                # The same nudge goes to every example, so that the difference is the sum over the batch.
-                difference = (up - down) / (2 * digits.step)
-                np.testing.assert_allclose(difference, gradients[:, step, unit].sum(), atol=digits.atol)
+        summed = [gradients[:, step, unit].sum() for step, unit in places]
+        np.testing.assert_allclose(differences(model, x, target, place, places, digits.step), summed, atol=digits.atol)
 
 
 def unrolled_gradients(model, x, y):
@@ -169,10 +175,9 @@ def test_gradient_of_a_lower_layer_comes_through_all_layers_above(digits):
     model = compiled(lower, upper, keras.layers.Dense(1))
     x, y = batch()
     gradients = probes.state_gradients(model, x, y, layers="rnn")["rnn"]["h"]
-    for step in (0, TIME - 1):
-        up, down = (nudged_loss(model, x, y, (step, 0, 1), nudge) for nudge in (digits.step, -digits.step))
-        difference = (up - down) / (2 * digits.step)
-        np.testing.assert_allclose(difference, gradients[:, step, 1].sum(), atol=digits.atol)
+    places = [(0, 1), (TIME - 1, 1)]
+    summed = [gradients[:, step, unit].sum() for step, unit in places]
+    np.testing.assert_allclose(differences(model, x, y, 0, places, digits.step), summed, atol=digits.atol)
 
 
 def test_backward_half_of_a_bidirectional_layer_is_indexed_by_input_step(digits):
@@ -218,10 +223,12 @@ def test_joint_jacobians_are_central_differences_of_the_cell(name, digits):
     order = range(TIME)[::-1] if layer.go_backwards else range(TIME)
     joint = np.zeros((BATCH, sizes.sum()), x.dtype)
     for t in order:
-        for unit in range(sizes.sum()):
-            nudge = (digits.step * np.eye(sizes.sum())[unit]).astype(x.dtype)
-            difference = (cell(x[:, t], joint + nudge) - cell(x[:, t], joint - nudge)) / (2 * digits.step)
-            np.testing.assert_allclose(jacobians[:, t, :, unit], difference, atol=digits.atol)
+        # Each unit nudged alone, in a copy of the batch of its own.
+        nudge = np.repeat(digits.step * np.eye(sizes.sum()), BATCH, axis=0).astype(x.dtype)
+        copies = [np.tile(array, (sizes.sum(), 1)) for array in (x[:, t], joint)]
+        up, down = (cell(copies[0], copies[1] + sign * nudge) for sign in (1, -1))
+        difference = ((up - down) / (2 * digits.step)).reshape(sizes.sum(), BATCH, sizes.sum())
+        np.testing.assert_allclose(jacobians[:, t].transpose(2, 0, 1), difference, atol=digits.atol)
         joint = cell(x[:, t], joint)
 
 

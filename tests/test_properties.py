@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
+from fast import EAGER
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from slow_reference import fill, numpy
@@ -160,8 +161,7 @@ def in_keras(network):
             layer = made[0].layer(**level.cells[0].options(), **options)
         hidden = layer(hidden, mask=mask)
     model = keras.Model([inputs, present], layers.Dense(1, name="head")(hidden))
-    jit = {} if keras.backend.backend() == "jax" else {"jit_compile": False}
-    model.compile(keras.optimizers.SGD(1.0), "mse", **jit)
+    model.compile(keras.optimizers.SGD(1.0), "mse", **EAGER)
     fill(model)
     return model
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from fast import EAGER
 
 import rnnkit
 from rnnkit import probes
@@ -51,7 +52,7 @@ def twins(skips, kind="SimpleRNN"):
         inputs = keras.Input((None, FEATURES))
         last = wire(inputs, layers(kind))[:, -1]
         model = keras.Model(inputs, keras.layers.Dense(2, name="head")(last))
-        model.compile(keras.optimizers.SGD(0.5), "mse")
+        model.compile(keras.optimizers.SGD(0.5), "mse", **EAGER)
         models.append(model)
     draw = np.random.default_rng(1)
     weights = [draw.normal(0, 0.5, variable.shape) for variable in models[1].trainable_variables]

@@ -3,6 +3,7 @@
 What a gradient was is found out by one step of plain gradient descent from the same weights on the same batch.
 """
 
+import functools
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from fast import FAST
+from fast import EAGER, FAST
 from slow_reference import numpy
 
 import rnnkit
@@ -59,10 +60,15 @@ class Weights(keras.callbacks.Callback):
         self.seen.append(numpy(self.model.trainable_variables))
 
 
-def gradients_at(weights, batches, **compiling):
+@functools.cache
+def plain_descent(loss):
+    """A model that moves by its gradient alone: one for all tests, for each sets its weights."""
+    return build(optimizers.SGD(1.0), loss=loss, **EAGER)
+
+
+def gradients_at(weights, batches, loss="mse"):
     """Return each step's gradients, from one step of plain gradient descent at the given weights."""
-    model = build(optimizers.SGD(1.0), **compiling)
-    found = []
+    model, found = plain_descent(loss), []
     for before, batch in zip(weights, batches, strict=True):
         for variable, value in zip(model.trainable_variables, before, strict=True):
             variable.assign(value)
@@ -135,10 +141,26 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_trains_as_without_a_recorder_and_shows_its_gradients(name):
+# What more than one line of arithmetic stands between the gradients and the weights.
+COMPILED = ["Adam", "Muon", "loss scaling", "moving average", "accumulation, momentum, loss scaling"]
+
+
+@pytest.mark.parametrize(
+    ("name", "compiling"),
+    [
+        pytest.param(
+            name,
+            compiling,
+            marks=pytest.mark.thorough if compiling is FAST and name not in COMPILED else (),
+            id=f"{name}-{'traced' if compiling is FAST else 'eager'}",
+        )
+        for name in OPTIMIZERS
+        for compiling in ([FAST] if name in COMPILED or FAST == EAGER else [EAGER, FAST])
+    ],
+)
+def test_every_optimizer_trains_as_without_a_recorder_and_shows_its_gradients(name, compiling):
     def make():
-        return build(OPTIMIZERS[name]())
+        return build(OPTIMIZERS[name](), **compiling)
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights), trained(make, recorder))
@@ -166,7 +188,7 @@ def clip_together(gradients):
 )
 def test_clipping_by_an_optimizer_with_a_memory(setting, clip):
     def make():
-        return build(optimizers.Adam(0.05, **setting))
+        return build(optimizers.Adam(0.05, **setting), **EAGER)
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights), trained(make, recorder))
@@ -194,9 +216,10 @@ def test_dropout_metrics_and_random_streams_end_the_same(way):
         return build(optimizers.Adam(0.05), dropout=0.3, metrics=["mae"], **WAYS[way])
 
     recorders = rnnkit.GradientRecorder(), rnnkit.GradientRecorder(), rnnkit.StateGradientRecorder(*data(), every=2)
-    options = {"epochs": 2, "shuffle": True, "validation_data": data()}
+    epochs = 1 if way == "eagerly" else 2  # for time
+    options = {"epochs": epochs, "shuffle": True, "validation_data": data()}
     assert_same_end(trained(make, **options), trained(make, *recorders, **options))
-    assert recorders[0].steps.tolist() == list(range(2 * STEPS))
+    assert recorders[0].steps.tolist() == list(range(epochs * STEPS))
     np.testing.assert_array_equal(recorders[0].global_norm, recorders[1].global_norm)
 
 
@@ -207,15 +230,19 @@ PROBES = {
 }
 
 
+@functools.cache
+def trained_after(cell, probe=None):
+    """Train with dropout, after a measurement or after none; return what `trained` does."""
+    model = build(dropout=0.3, cell=cell)
+    if probe:
+        PROBES[probe](model)
+    return fit(model), *end_of(model)
+
+
 @pytest.mark.parametrize("cell", [layers.SimpleRNN, layers.GRU])
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_probe_uses_up_no_random_numbers_and_leaves_no_dropout_mask(probe, cell):
-    def trained_after(measure):
-        model = build(dropout=0.3, cell=cell)
-        measure(model)
-        return fit(model), *end_of(model)
-
-    (history, numbers, _), (probed_history, probed_numbers, _) = map(trained_after, (lambda model: None, PROBES[probe]))
+    (history, numbers, _), (probed_history, probed_numbers, _) = trained_after(cell), trained_after(cell, probe)
     assert history == probed_history
     for expected, number in zip(numbers, probed_numbers, strict=True):
         np.testing.assert_array_equal(expected, number)
@@ -240,7 +267,7 @@ def test_a_refused_layer_trains_on():
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_shows_norms_in_true_units(policy):
     def make():
-        return build(optimizers.SGD(0.1), jit_compile=False) if BACKEND != "jax" else build(optimizers.SGD(0.1))
+        return build(optimizers.SGD(0.1), **FAST)
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     keras.config.set_dtype_policy(policy)
@@ -257,15 +284,15 @@ def test_mixed_precision_shows_norms_in_true_units(policy):
 @pytest.mark.parametrize("weighting", ["class_weight", "sample_weight"])
 def test_weights_of_classes_and_examples_count(weighting):
     x, y = data(classes=True)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
     by_example = np.where(y[:, 0] > 0, 5.0, 0.5).astype("float32")
     given = {"class_weight": {0: 0.5, 1: 5.0}} if weighting == "class_weight" else {"sample_weight": by_example}
 
     def make():
-        return build(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+        return build(loss=keras.losses.BinaryCrossentropy(from_logits=True), **EAGER)
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights, y=y, **given), trained(make, recorder, y=y, **given))
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
     assert_norms(recorder.history, gradients_at(weights.seen, batches(x, y, by_example), loss=loss))
 
 
@@ -287,11 +314,14 @@ def pipeline():
     return tf.data.Dataset.from_tensor_slices(data()).batch(BATCH)
 
 
-@pytest.mark.parametrize("source", [Batches, generator, pipeline])
-def test_every_kind_of_input(source):
+@pytest.mark.parametrize(("source", "compiling"), [(Batches, EAGER), (generator, FAST), (pipeline, EAGER)])
+def test_every_kind_of_input(source, compiling):
+    def make():
+        return build(**compiling)
+
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     options = {"steps_per_epoch": STEPS, "epochs": 2}
-    plain, recorded = (trained(build, callback, x=source(), **options) for callback in (weights, recorder))
+    plain, recorded = (trained(make, callback, x=source(), **options) for callback in (weights, recorder))
     assert_same_end(plain, recorded)
     assert_norms(recorder.history, gradients_at(weights.seen, batches(*data(), epochs=2)))
 
@@ -363,10 +393,10 @@ def test_frozen_between_two_fits_and_thawed_for_a_third():
             yield model
 
     recorder, weights = rnnkit.GradientRecorder(), Weights()
-    seen = [len(recorder.history) for _ in train([recorder])]
-    assert seen == [5, 2, 5]
     *_, plain = train([weights])
-    *_, recorded = train([recorder])
+    told = [(len(recorder.history), model) for model in train([recorder])]
+    assert [weights for weights, _ in told] == [5, 2, 5]
+    recorded = told[-1][1]
     for expected, weight in zip(plain.get_weights(), recorded.get_weights(), strict=True):
         np.testing.assert_array_equal(expected, weight)
     assert_norms(recorder.history, gradients_at(weights.seen, batches(*data())))
@@ -379,7 +409,7 @@ def test_a_gradient_that_is_not_finite(factor, found):
     wrong[BATCH] = factor
 
     def make():
-        return build(loss=lambda y, prediction: ops.mean(prediction, axis=-1) * y[:, 0] * y[:, 0])
+        return build(loss=lambda y, prediction: ops.mean(prediction, axis=-1) * y[:, 0] * y[:, 0], **EAGER)
 
     recorder = rnnkit.GradientRecorder()
     assert_same_end(trained(make, y=wrong[:, None]), trained(make, recorder, y=wrong[:, None]))
@@ -440,22 +470,21 @@ print(int(model.optimizer.iterations))
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_stopped_run_goes_on_from_its_backup_without_a_recorder(tmp_path, error):
-    uninterrupted, recorder = build(optimizers.Adam(0.05)), rnnkit.GradientRecorder()
-    fit(uninterrupted, epochs=2)
+    recorder = rnnkit.GradientRecorder()
     backup = keras.callbacks.BackupAndRestore(tmp_path, save_freq=2)
     with pytest.raises(error, match="stopped here"):
-        fit(build(optimizers.Adam(0.05)), backup, recorder, Stops(error, at=2), epochs=2)
+        fit(build(optimizers.Adam(0.05), **EAGER), backup, recorder, Stops(error, at=2), epochs=2)
     assert recorder.steps.tolist() == [0, 1, 2]
     assert list(tmp_path.rglob("*.h5"))
-    resumed = build(optimizers.Adam(0.05))
+    resumed = build(optimizers.Adam(0.05), **EAGER)
     fit(resumed, keras.callbacks.BackupAndRestore(tmp_path, save_freq=2), epochs=2)
     assert int(numpy(resumed.optimizer.iterations)) > STEPS
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_nothing_remains_after_a_stop_and_what_was_recorded_is_there(error):
+@pytest.mark.parametrize(("error", "compiling"), [(RuntimeError, FAST), (KeyboardInterrupt, EAGER)])
+def test_nothing_remains_after_a_stop_and_what_was_recorded_is_there(error, compiling):
     def stopped(*callbacks):
-        model = build(optimizers.Adam(0.05), dropout=0.3)
+        model = build(optimizers.Adam(0.05), dropout=0.3, **compiling)
         with pytest.raises(error, match="stopped here"):
             fit(model, *callbacks, Stops(error, at=2))
         return {}, *end_of(model)
