@@ -21,10 +21,11 @@ _PEERS = ("tensorboard", "wandb", "cockpit-for-pytorch", "captum", "nnsight", "s
 
 
 def groups(theme, quick):
-    """Return `{key: settings}`: those of one backend, and one variant if there are any, share a process."""
-    found = {}
-    for setting in importlib.import_module(f"benchmarks.{theme}").settings(quick):
-        key = "-".join(part for part in (setting.backend, setting.variant.replace(" ", "_")) if part)
+    """Return `{key: settings}`: those of one backend share a process, but for themes that keep their variants apart."""
+    module, found = importlib.import_module(f"benchmarks.{theme}"), {}
+    for setting in module.settings(quick):
+        apart = getattr(module, "APART", False)
+        key = f"{setting.backend}-{setting.variant.replace(' ', '_')}" if apart else setting.backend
         found.setdefault(key, []).append(setting)
     return found
 

@@ -1,10 +1,10 @@
 """What each tool returns for dL/dh_t when only the last step is used, beside finite differences."""
 
-import keras
 import numpy as np
 
 import rnnkit
 from benchmarks.rows import Row, Setting, missing
+from rnnkit._backend import keras
 
 TITLE = "Right, side by side"
 TEXT = (
@@ -21,7 +21,9 @@ ROWS = {
     "by hand": Row(
         "torch: a loop over `nn.RNNCell` written by hand, `retain_grad()` on each state", "finite differences"
     ),
-    "captum": Row("captum: `LayerGradientXActivation` of `nn.RNN`, by the activation", "finite differences"),
+    "captum": Row(
+        "captum: `LayerGradientXActivation` of the outputs of `nn.RNN`, by the activation", "finite differences"
+    ),
     "nnsight": Row("nnsight: `.grad` of the output of `nn.RNN` in a trace", "finite differences"),
     "see-rnn": Row("see-rnn: `get_gradients` by the layer's outputs", "finite differences"),
 }
@@ -106,9 +108,10 @@ def _torch_model():
         def __init__(self):
             super().__init__()
             self.rnn, self.head = torch.nn.RNN(2, _UNITS, batch_first=True), torch.nn.Linear(_UNITS, 1)
+            self.sequence = torch.nn.Identity()  # captum takes no layer that also returns what the loss does not use
 
         def forward(self, x):
-            self.outputs, _ = self.rnn(x)
+            self.outputs = self.sequence(self.rnn(x)[0])
             return self.head(self.outputs[:, -1])
 
     network, (x, y) = Network(), data()
@@ -157,10 +160,8 @@ def _captum(setting):
     from captum.attr import LayerGradientXActivation
 
     network, x, y, true = _torch_model()
-    asked = LayerGradientXActivation(lambda x: ((network(x) - y) ** 2).mean(-1) / len(x), network.rnn)
-    product = asked.attribute(x)
-    product = product[0] if isinstance(product, tuple) else product
-    return compared((product / network.outputs).detach().numpy(), true)
+    asked = LayerGradientXActivation(lambda x: ((network(x) - y) ** 2).mean(-1) / len(x), network.sequence)
+    return compared((asked.attribute(x) / network.outputs).detach().numpy(), true)
 
 
 def _nnsight(setting):
@@ -177,14 +178,19 @@ def _nnsight(setting):
 
 
 def _see_rnn(setting):
-    from see_rnn import get_gradients
+    import see_rnn
 
+    if not hasattr(see_rnn, "get_gradients"):
+        raise ImportError(
+            "see-rnn is installed, but leaves out its functions for gradients where it does not find "
+            "tensorflow.python.keras, which TensorFlow no longer has"
+        )
     x, y = data()
     network = keras.Sequential(
         [keras.Input((_STEPS, 2)), keras.layers.SimpleRNN(_UNITS, name="rnn"), keras.layers.Dense(1)]
     )
     network.compile("sgd", "mse")
-    found = get_gradients(network, "rnn", input_data=x, labels=y, mode="outputs")
+    found = see_rnn.get_gradients(network, "rnn", input_data=x, labels=y, mode="outputs")
     return compared(np.asarray(found), truth(network.get_weights(), x, y))
 
 

@@ -36,7 +36,7 @@ def _python(code):
 
 def measure(setting, quick=False):
     ways = {"keras": _python("import keras"), "name": _python("import rnnkit"), "all": _python(_ALL)}
-    turns = 2 if quick else 7
+    turns = 2 if quick else 5
     times = paired.calls(ways, "keras", turns=turns, at_least=turns, warm_up=1)
     found = _python(f"import sys; {_ALL}; print(*(set({_LATER}) & set(sys.modules)))")().split()
     later = {"ratio": len(found), "detail": ", ".join(found) or "none"}

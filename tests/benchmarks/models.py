@@ -2,10 +2,10 @@
 
 import inspect
 
-import keras
 import numpy as np
 
 import rnnkit
+from rnnkit._backend import keras
 
 
 def model(setting, kind=keras.Sequential, **compiling):

@@ -4,13 +4,14 @@ import threading
 import time
 from typing import NamedTuple
 
-import keras
 import numpy as np
+
+from rnnkit._backend import keras
 
 
 def summary(these, those):
     """Return the ratio of two lists of durations, pair by pair: its median and quartiles."""
-    ratios = np.divide(these, those)
+    ratios = [this / that for this, that in zip(these, those, strict=True)]
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return {"ratio": float(middle), "low": float(low), "high": float(high), "pairs": len(ratios)}
 

@@ -4,13 +4,14 @@ import importlib
 import os
 import tempfile
 
-import keras
 import numpy as np
 
 import rnnkit
 from benchmarks import models, paired
 from benchmarks.rows import Row, Setting, missing
+from rnnkit._backend import keras
 
+APART = True  # tools that hook into everything: a process each
 TITLE = "`GradientRecorder` against what people use now"
 TEXT = (
     "LSTM, T=50. Each tool is put on the same Keras fit, but for cockpit, which needs a training loop of its own: "

@@ -1,11 +1,11 @@
 """Probes, called once compiled, against a training step, a forward pass, and the naive way to the same numbers."""
 
-import keras
 import numpy as np
 
 from benchmarks import models, paired
 from benchmarks.rows import Row, grid, missing, with_jit
 from rnnkit import _backend, probes
+from rnnkit._backend import keras
 
 TITLE = "Probes, against a training step and against the naive way"
 TEXT = (

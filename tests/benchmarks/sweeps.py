@@ -4,12 +4,12 @@ import importlib.util
 import os
 import time
 
-import keras
 import numpy as np
 
 import rnnkit
 from benchmarks import paired
 from benchmarks.rows import Row, Setting, missing
+from rnnkit._backend import keras
 
 TITLE = "Eight seeds for the price of few"
 TEXT = (
