@@ -1,6 +1,6 @@
 """A recurrent layer's loop over time, with something else in its place while a measurement runs."""
 
-import itertools
+import collections
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
@@ -13,22 +13,21 @@ def replaced(layers, make):
     """While the block runs, replace each layer's loop over time by `make(key, layer)`; leave nothing behind.
 
     A loop is made for each call of a layer, for a shared layer has states of its own in each: the second call's key is
-    `key/call_2`, and so on.
+    `key/call_2`, and so on. Gives the dict that counts them; clear it before the model runs once more.
 
     `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
     through once its inputs, mask and initial state are known.
     """
     refused = []
+    calls = collections.Counter()
 
     def guarded(key, layer):
-        calls = itertools.count(1)
-
         def inner_loop(sequences, initial_state, mask, training=False):
-            call = next(calls)
+            calls[key] += 1
             if len(sequences.shape) != 3:
                 refused.append(_refusal(key, sequences))
                 raise refused[0]
-            loop = make(key if call == 1 else f"{key}/call_{call}", layer)
+            loop = make(key if calls[key] == 1 else f"{key}/call_{calls[key]}", layer)
             return loop(sequences, initial_state, mask, training)
 
         return inner_loop
@@ -38,7 +37,7 @@ def replaced(layers, make):
             stack.enter_context(shadowed(layer, "inner_loop", guarded(key, layer)))
             stack.callback(forget_dropout_masks, layer.cell)  # a layer that raises keeps them
         try:
-            yield
+            yield calls
         except Exception:
             if refused:
                 raise refused[0] from None  # without the arguments that Keras adds to errors in a layer's call
@@ -70,6 +69,16 @@ def forget_dropout_masks(cell):
         if hasattr(one, "reset_dropout_mask"):
             one.reset_dropout_mask()
             one.reset_recurrent_dropout_mask()
+
+
+def require_reached(layers, measured):
+    """Raise unless each layer, by its key, was run: its key, or one of a cell of its own, is among those measured."""
+    for key in layers:
+        if not any(name == key or name.startswith(f"{key}/cell_") for name in measured):
+            raise ValueError(
+                "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
+                f"Received: layer {key!r}, which the forward pass did not run. Leave it out with layers=[...]."
+            )
 
 
 def _refusal(key, sequences):

@@ -25,9 +25,9 @@ def require_known(model, dtype):
             )
 
 
-def compiled(model, function, dtype):
+def compiled(model, function, dtype, jit_compile=False):
     """Do as `_backend.compiled`, for a function that runs the model inside of `computing(model, dtype)`."""
-    run = _backend.compiled(model, function)
+    run = _backend.compiled(model, function, jit_compile)
 
     def in_dtype(*arrays):
         with nullcontext() if dtype is None else _backend.doubles():

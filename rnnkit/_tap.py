@@ -1,5 +1,7 @@
 """A look into a model's training step, where the optimizer takes the gradients."""
 
+from contextlib import ExitStack
+
 from rnnkit import _backend
 from rnnkit._backend import keras
 
@@ -13,8 +15,8 @@ class Tap:
     is watched only while the step runs (in a compiled step: while it is traced). So whatever ends training, no trace
     of the recorder is left on the model or its optimizer.
 
-    A recorder has a `_log`, and is told `_begin_step()`, `_before(update)` and `_after(seen, update)` when
-    `_backend.watched` tells the tap.
+    A recorder has a `_log` and a context `_during_step()`, and is told `_begin_step()`, `_before(update)` and
+    `_after(seen, update)` when `_backend.watched` tells the tap.
     """
 
     def __init__(self, model):
@@ -36,8 +38,12 @@ class Tap:
     def __call__(self, *arguments):
         self.model.train_function = self.plain
         if self.step is None:
-            self.step = _backend.training_step(self.model, [recorder._log for recorder in self.recorders])
-        with _backend.watched(self.model.optimizer, self):
+            recorders = list(self.recorders)
+            self.step = _backend.training_step(self.model, lambda: [recorder._log for recorder in recorders])
+        with ExitStack() as stack:
+            stack.enter_context(_backend.watched(self.model.optimizer, self))
+            for recorder in self.recorders:
+                stack.enter_context(recorder._during_step())
             return self.step(*arguments)
 
     def begin_step(self):
@@ -45,10 +51,10 @@ class Tap:
         for recorder in self.recorders:
             recorder._begin_step()
 
-    def before(self, gradients, variables, scale):
+    def before(self, gradients, variables, scale, loss_scale):
         """Called where the optimizer is about to change the variables."""
         gradients = [None if gradient is None else _backend.dense(gradient) / scale for gradient in gradients]
-        update = Update(clipping_optimizer(self.model), gradients, variables)
+        update = Update(clipping_optimizer(self.model), gradients, variables, loss_scale)
         return update, [recorder._before(update) for recorder in self.recorders]
 
     def after(self, seen, **where):
@@ -81,10 +87,11 @@ class Update:
         optimizer: the one that clips.
         gradients: dense and in true units, None for a variable on which the loss does not depend.
         variables: the Keras variables, in the same order.
+        loss_scale: by how much loss scaling has multiplied the loss.
     """
 
-    def __init__(self, optimizer, gradients, variables):
-        self.optimizer, self.variables = optimizer, variables
+    def __init__(self, optimizer, gradients, variables, loss_scale):
+        self.optimizer, self.variables, self.loss_scale = optimizer, variables, loss_scale
         self._local = gradients
         # Kept from before: by the time they are asked for, the accumulators may have been emptied.
         self._mean, self.counts = self._accumulated()

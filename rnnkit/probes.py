@@ -1,10 +1,8 @@
 """One-shot measurements on a model and a batch: gradients and Jacobians of the states, as NumPy arrays."""
 
-import inspect
-
 import numpy as np
 
-from rnnkit import _backend, _gates, _loop, _model, _precision, _spectrum
+from rnnkit import _backend, _gates, _loop, _model, _perturbation, _precision, _spectrum
 from rnnkit._backend import keras
 from rnnkit._saliency import saliency
 
@@ -18,11 +16,7 @@ __all__ = [
     "state_gradients",
     "state_jacobians",
 ]
-from rnnkit.layers import LSTMCell
-
 ops = keras.ops
-
-_LSTM_CELLS = (keras.layers.LSTMCell, LSTMCell)
 
 
 def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False, dtype=None):
@@ -85,7 +79,7 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
     return result
 
 
-def state_gradient_norms(model, x, y, *, layers=None, dtype=None):
+def state_gradient_norms(model, x, y, *, layers=None, dtype=None, jit_compile=False):
     """Prepare a cheap repeated measurement of |dL/dh_t| on one probe batch; used while a model trains.
 
     Args:
@@ -94,6 +88,8 @@ def state_gradient_norms(model, x, y, *, layers=None, dtype=None):
         y: their targets.
         layers: name, or list of names, of the recurrent layers; all by default.
         dtype: `"float64"`, or None for the model's own, as for `state_gradients`.
+        jit_compile: whether TensorFlow has XLA compile the measurement: seconds, once, after which each call takes
+            about half as long, so that it pays from some hundred calls on. JAX compiles always, torch never.
 
     Returns:
         A function without arguments. Each call gives, for the model's weights at that moment, a dict from layer name
@@ -119,7 +115,7 @@ def state_gradient_norms(model, x, y, *, layers=None, dtype=None):
             for (layer, state), g in gradients(values, x, y).items()
         }
 
-    measure = _precision.compiled(model, norms, dtype)
+    measure = _precision.compiled(model, norms, dtype, jit_compile)
     return lambda: measure(x, y)
 
 
@@ -134,7 +130,7 @@ def _state_gradient_function(model, x, y, layers, training=False, dtype=None):
         def loss(watch):
             with (
                 _model.spare_loss(model),
-                _perturbed(layers, watch),
+                _perturbation.perturbed(layers, watch),
                 _precision.computing(model, dtype),
                 _backend.scratch(values),
             ):
@@ -142,7 +138,7 @@ def _state_gradient_function(model, x, y, layers, training=False, dtype=None):
                 return _backend.whole_batch(model.compute_loss(x, y, prediction, sample_weight))
 
         gradients = _backend.tap_gradients(loss)
-        _require_reached(layers, [layer for layer, _ in gradients])
+        _loop.require_reached(layers, [layer for layer, _ in gradients])
         return gradients
 
     return measure
@@ -236,19 +232,10 @@ def _gate_function(model, x, layers, training=False):
             _backend.scratch(values),
         ):
             model(x, training=training)
-        _require_reached(layers, heard)
+        _loop.require_reached(layers, heard)
         return heard
 
     return _backend.compiled(model, measure)
-
-
-def _require_reached(layers, measured):
-    for key in layers:
-        if not any(name == key or name.startswith(f"{key}/cell_") for name in measured):
-            raise ValueError(
-                "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
-                f"Received: layer {key!r}, which the forward pass did not run. Leave it out with layers=[...]."
-            )
 
 
 def state_jacobians(model, x, layer=None, *, state="h"):
@@ -367,107 +354,6 @@ def lyapunov_exponents(model, x, layer=None):
     return _spectrum.last_log_singular_values(jacobians) / jacobians.shape[1]
 
 
-# --- inside the recurrence ---------------------------------------------------------------------------------------
-
-
-def _perturbed(layers, watch):
-    """Add `watch((layer, state), shape, dtype)` to every state of the given layers at every time step."""
-
-    def make(key, layer):
-        def inner_loop(sequences, initial_state, mask, training):
-            batch, time, features = ops.shape(sequences)
-            dtype = layer.cell.compute_dtype
-            taps = [watch((name, state), (batch, time, size), dtype) for name, state, size in _states(key, layer.cell)]
-            sizes = [features, *(tap.shape[-1] for tap in taps)]
-
-            def cell(inputs, states):
-                inputs, *deltas = _split(inputs, sizes)
-                output, new = _perturbed_step(layer.cell, inputs, keras.tree.flatten(states), deltas, training)
-                # On JAX Keras tells by the nesting which state is the output of a stack.
-                return output, keras.tree.pack_sequence_as(list(states), new)
-
-            # Keras's loop takes one input tensor: let the perturbations ride along as extra features.
-            return _loop.keras_loop(layer, cell, ops.concatenate([sequences, *taps], axis=-1), initial_state, mask)
-
-        return inner_loop
-
-    return _loop.replaced(layers, make)
-
-
-def _states(key, cell):
-    """Return `(layer key, state name, size)` for every state of a cell, a stack's cells one after the other."""
-    found = []
-    for name, one in _loop.cells(key, cell).items():
-        sizes = keras.tree.flatten(one.state_size)
-        others = ["c"] if isinstance(one, _LSTM_CELLS) else [f"state_{n}" for n in range(1, len(sizes))]
-        found += [(name, state, size) for state, size in zip(["h", *others], sizes, strict=True)]
-    return found
-
-
-def _perturbed_step(cell, inputs, states, deltas, training):
-    """Run one step of `cell` with `deltas` added to its new states and to everything that follows from them."""
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        all_new, at = [], 0
-        for one in cell.cells:
-            upto = at + len(_states("", one))
-            inputs, new = _perturbed_step(one, inputs, states[at:upto], deltas[at:upto], training)
-            all_new += new
-            at = upto
-        return inputs, all_new
-    output, new = _call_cell(cell, inputs, states, training)
-    if isinstance(cell, _LSTM_CELLS):
-        # h_t = o_t * activation(c_t): what is added to c_t must reach h_t too.
-        (h, c), (delta_h, delta_c) = new, deltas
-        gate = _output_gate(cell, inputs, states, training)
-        moved = h + gate * (cell.activation(c + delta_c) - cell.activation(c)) + delta_h
-        return moved, [moved, c + delta_c]
-    moved = [state + delta for state, delta in zip(new, deltas, strict=True)]
-    for before, after in zip(new, moved, strict=True):
-        if output is before:  # the usual case: the output is the state
-            return after, moved
-    return output, moved
-
-
-def _call_cell(cell, inputs, states, training):
-    """Call a cell on a flat list of states; return its output and the flat list of its new states."""
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        all_new, at = [], 0
-        for one in cell.cells:
-            upto = at + len(_states("", one))
-            inputs, new = _call_cell(one, inputs, states[at:upto], training)
-            all_new += new
-            at = upto
-        return inputs, all_new
-    takes_training = "training" in inspect.signature(cell.call if isinstance(cell, keras.Layer) else cell).parameters
-    output, new = cell(inputs, states, **({"training": training} if takes_training else {}))
-    return output, keras.tree.flatten(new)
-
-
-def _split(tensor, sizes):
-    """Cut a tensor along its last axis into parts of the given sizes."""
-    ends = np.cumsum(sizes)
-    return [tensor[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
-
-
-def _output_gate(cell, inputs, states, training):
-    """Return o_t of an LSTM cell, from the same kernels and dropout masks as the cell itself."""
-    if isinstance(cell, LSTMCell):
-        return cell.gates(inputs, states)["output"]
-    h, _ = states
-    if training and cell.dropout:
-        mask = cell.get_dropout_mask(inputs)
-        inputs = inputs * (mask[3] if isinstance(mask, (list, tuple)) else mask)
-    if training and cell.recurrent_dropout:
-        mask = cell.get_recurrent_dropout_mask(h)
-        h = h * (mask[3] if isinstance(mask, (list, tuple)) else mask)
-    last = slice(3 * cell.units, None)  # Keras orders the gates i, f, c, o
-    total = ops.matmul(inputs, cell.kernel[:, last]) + ops.matmul(h, cell.recurrent_kernel[:, last])
-    return cell.recurrent_activation(total + cell.bias[last] if cell.use_bias else total)
-
-
-# --- along a trajectory ------------------------------------------------------------------------------------------
-
-
 def _joint_jacobians(model, x, name):
     """Return the recurrent layer and its Jacobians of all states by all states, (batch, time, total, total)."""
     recurrent = _model.only_recurrent_layer(model, name)
@@ -476,13 +362,13 @@ def _joint_jacobians(model, x, name):
     if recurrent.go_backwards:
         sequences, mask = sequences[:, ::-1], mask[:, ::-1]
     batch, time, _ = sequences.shape
-    sizes = [size for *_, size in _states("", recurrent.cell)]
+    sizes = [size for *_, size in _perturbation.states("", recurrent.cell)]
     before = np.empty((batch, time, sum(sizes)), sequences.dtype)
     with _backend.scratch():
         for t in range(time):
             before[:, t] = np.concatenate(states, axis=-1)
             tensors = [ops.convert_to_tensor(array) for array in (sequences[:, t], *states)]
-            _, new = _call_cell(recurrent.cell, tensors[0], tensors[1:], False)
+            _, new = _perturbation.call_cell(recurrent.cell, tensors[0], tensors[1:], False)
             keep = mask[:, t, None]
             states = [np.where(keep, ops.convert_to_numpy(n), s) for n, s in zip(new, states, strict=True)]
         _loop.forget_dropout_masks(recurrent.cell)
@@ -520,7 +406,7 @@ def _cell_jacobians(cell, sequences, before, sizes):
         one_unit_each = np.tile(np.eye(total), (len(inputs[part]), 1))
 
         def step(flat, tiled_inputs=tiled_inputs):
-            _, new = _call_cell(cell, tiled_inputs, _split(flat, sizes), False)
+            _, new = _perturbation.call_cell(cell, tiled_inputs, _perturbation.split(flat, sizes), False)
             return ops.concatenate(new, axis=-1)
 
         blocks.append(ops.convert_to_numpy(_backend.vector_jacobian(step, tiled_states, one_unit_each)))
@@ -563,7 +449,7 @@ def _state_slice(layer, state):
     """Return where a state lies in the joint state of a layer's cell."""
     if state == "all":
         return slice(None)
-    states = _states("", layer.cell)
+    states = _perturbation.states("", layer.cell)
     names = [name for _, name, _ in states]
     if isinstance(layer.cell, keras.layers.StackedRNNCells) or state not in names:
         known = ["all"] if isinstance(layer.cell, keras.layers.StackedRNNCells) else [*names, "all"]

@@ -22,6 +22,7 @@ ALLOWED = {
     "_loop": {"_backend"},
     "_model": {"_backend"},
     "_notebooks": set(),
+    "_perturbation": {"_backend", "_loop", "layers"},
     "_precision": {"_backend", "_model"},
     "_recording": {"_export"},
     "_records": {"lecture"},
@@ -37,12 +38,13 @@ ALLOWED = {
     "lesson": {"_backend"},
     "live": {"_backend", "_display", "plot", "recorders"},
     "plot": {"_fingerprint"},
-    "probes": {"_backend", "_gates", "_loop", "_model", "_precision", "_saliency", "_spectrum", "layers"},
+    "probes": {"_backend", "_gates", "_loop", "_model", "_perturbation", "_precision", "_saliency", "_spectrum"},
     "published": {"_display", "claims"},
-    "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "probes"},
+    "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "_training_states", "probes"},
     "sweeps": {"_display", "_sweep_cache", "_workers"},
     "_sweep_cache": {"_backend", "_export", "_workers"},
     "_tap": {"_backend"},
+    "_training_states": {"_backend", "_loop", "_model", "_perturbation", "_tap"},
     "_workers": {"_backend"},
 }
 

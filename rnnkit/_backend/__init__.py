@@ -2,8 +2,9 @@
 
 Each backend has a module of its own with the same functions:
 
-- `compiled(model, function)`: a function of arrays made fast, which sees the model's weights of the moment;
+- `compiled(model, function, jit_compile)`: a function of arrays made fast, which sees the weights of the moment;
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
+- `heard_zeros(variable, shape, dtype, hear)`: zeros that overhear somebody else's backward pass;
 - `doubles(on)`: a scope in which float64 is to be had;
 - `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
 - `whole_batch(loss)`: a loss as it is on one device;
@@ -49,6 +50,7 @@ with quiet_stderr():
             compiled,
             dense,
             doubles,
+            heard_zeros,
             replicas,
             stream_kept,
             sum_over_replicas,
@@ -64,6 +66,7 @@ with quiet_stderr():
             compiled,
             dense,
             doubles,
+            heard_zeros,
             replicas,
             stream_kept,
             sum_over_replicas,
@@ -79,6 +82,7 @@ with quiet_stderr():
             compiled,
             dense,
             doubles,
+            heard_zeros,
             replicas,
             stream_kept,
             sum_over_replicas,
@@ -94,6 +98,7 @@ __all__ = [
     "compiled",
     "dense",
     "doubles",
+    "heard_zeros",
     "keras",
     "norm",
     "quiet_stderr",

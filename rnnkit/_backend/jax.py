@@ -18,8 +18,11 @@ except AttributeError:  # before JAX 0.8
 stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
 
-def compiled(model, function):
-    """As for TensorFlow: `function(values, *arrays)` compiled; `values` carries the weights into the graph."""
+def compiled(model, function, jit_compile=True):
+    """As for TensorFlow: `function(values, *arrays)` compiled; `values` carries the weights into the graph.
+
+    JAX compiles whatever `jit_compile` says: without that it is many times slower.
+    """
     order = None
 
     @jax.jit
@@ -62,6 +65,22 @@ def tap_gradients(function):
     return _in_order(jax.grad(lambda taps: function(lambda key, shape, dtype: taps[key]))(zeros), _keys(asked))
 
 
+def heard_zeros(variable, shape, dtype, hear):
+    """As for TensorFlow: zeros at which `hear` is called with the derivative that reaches them."""
+    anchor = keras.ops.convert_to_tensor(variable)
+
+    @jax.custom_vjp
+    def zeros(anchor):
+        return jnp.zeros(shape, dtype)
+
+    def backwards(_, gradient):
+        hear(gradient)
+        return (jnp.zeros(anchor.shape, anchor.dtype),)
+
+    zeros.defvjp(lambda anchor: (zeros(anchor), None), backwards)
+    return zeros(anchor)
+
+
 def vector_jacobian(function, inputs, cotangents):
     """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
 
@@ -101,44 +120,56 @@ def whole_batch(loss):
 
 
 def training_step(model, logs):
-    """Return a fresh copy of the model's own training step, which hands the `logs` through as one more state."""
+    """Return a fresh copy of the model's own training step, which hands the logs through as one more state.
+
+    Args:
+        model: the model.
+        logs: function that returns the logs; None for one that is not made before the step is traced.
+    """
     plain = model.train_step
 
     def step(state, rows, data):
-        for log, held in zip(logs, rows, strict=True):
+        for log, held in zip(logs(), rows, strict=True):
             log.held = held
         metrics, state = plain(state, data)
-        return metrics, state, [log.held for log in logs]
+        return metrics, state, [log.held for log in logs()]
 
     compile_it = model.jit_compile and not model.run_eagerly
     graph = None if compile_it else step
 
     def train_step(state, data):
         nonlocal graph
-        *state, rows = state
+        if None in logs():
+            _let_logs_be_made(logs, plain, state, data)
         if graph is None:
             shardings = None
             if keras.distribution.distribution() is not None:  # Keras keeps each variable where it lay
                 shardings = (None, jax.tree.map(lambda array: array.sharding, tuple(state)), None)
             graph = jax.jit(step, donate_argnums=0, out_shardings=shardings)  # as Keras does
-        metrics, state, rows = graph(tuple(state), rows, data)
-        return metrics, (*state, rows)
+        held = [log.held for log in logs()]
+        try:
+            metrics, state, held = graph(state, held, data)
+        finally:  # tracers, if the step did not come to its end
+            for log, rows in zip(logs(), held, strict=True):
+                log.held = rows
+        return metrics, state
 
     with _uncompiled(model), shadowed(model, "train_step", train_step):
         before = model.train_function
         model.make_train_function(force=True)
         whole, model.train_function = model.train_function, before
+    return whole
 
-    def run(state, iterator):
-        held = [log.held for log in logs]
-        try:
-            metrics, (*state, held) = whole((*state, held), iterator)
-        finally:  # tracers, if the step did not come to its end
-            for log, rows in zip(logs, held, strict=True):
-                log.held = rows
-        return metrics, tuple(state)
 
-    return run
+def _let_logs_be_made(logs, step, state, data):
+    """Trace a training step for nothing else than that the logs be made which learn their size from it."""
+    before = {id(log): log.held for log in logs() if log is not None}
+    try:
+        jax.eval_shape(lambda *arguments: step(*arguments), state, data)  # a new function: JAX remembers old ones
+    finally:  # tracers
+        for log in logs():
+            if log is not None:
+                log.held = before[id(log)] if id(log) in before else log.empty()
 
 
 @contextmanager
@@ -164,7 +195,7 @@ def watched(optimizer, watcher):
             if optimizer is not inner:
                 # Keras unscales inside a branch of the graph, out of which no number can be carried.
                 applied, scale = optimizer.check_finite(grads), optimizer.dynamic_scale.value
-            seen = watcher.before(grads, inner._trainable_variables, scale)
+            seen = watcher.before(grads, inner._trainable_variables, scale, scale)
         trainable_variables, optimizer_variables = plain(optimizer_variables, grads, trainable_variables)
         with _values(optimizer, optimizer_variables, trainable_variables):
             watcher.after(seen, applied=applied)
@@ -186,14 +217,19 @@ class StepLog:
 
     def __init__(self, rows, columns):
         """Make a ring of `rows` rows of `columns` numbers each."""
-        self.rows = rows
-        self.held = {
-            "ring": jnp.full((rows, columns), jnp.nan, "float32"),
-            "step_of_row": jnp.zeros((rows,), "int32"),
-            "step": jnp.zeros((), "int32"),  # training steps begun
-            "written": jnp.zeros((), "int32"),
-        }
+        self.rows, self._columns = rows, columns
+        self.held = self.empty()
         self._read = 0
+
+    def empty(self):
+        """Return what is held before the first step."""
+        with jax.ensure_compile_time_eval():  # it may be asked for while a training step is being traced
+            return {
+                "ring": jnp.full((self.rows, self._columns), jnp.nan, "float32"),
+                "step_of_row": jnp.zeros((self.rows,), "int32"),
+                "step": jnp.zeros((), "int32"),  # training steps begun
+                "written": jnp.zeros((), "int32"),
+            }
 
     def begin_step(self):
         """Count one training step (also one that loss scaling will skip)."""

@@ -14,6 +14,7 @@ __all__ = [
     "compiled",
     "dense",
     "doubles",
+    "heard_zeros",
     "replicas",
     "stream_kept",
     "sum_over_replicas",
@@ -30,12 +31,13 @@ stream_kept = nullcontext  # random numbers come from Keras's seed generators, w
 tf.function(lambda x: tf.reduce_sum(tf.tanh(x), axis=1), jit_compile=True)(tf.ones((8, 8)))
 
 
-def compiled(model, function):
+def compiled(model, function, jit_compile=False):
     """Turn `function(values, *arrays)` into a graph that is traced once per signature of its arguments.
 
     Args:
         model: the Keras model that the function runs.
         function: gets what `scratch` needs to give the model its weights of the moment, then the arguments.
+        jit_compile: whether XLA compiles the graph: seconds, once, for a faster one.
 
     Returns:
         A function of arrays that returns what `function` does, as NumPy arrays.
@@ -45,8 +47,10 @@ def compiled(model, function):
     # and, with it, the errors raised there.
     graph = tf.function(
         functools.partial(lambda *arrays: function([(v, v.value) for v in model.variables], *arrays)),
-        reduce_retracing=True,
+        # XLA compiles for one shape; without it a graph for any shape serves all.
+        reduce_retracing=not jit_compile,
         autograph=False,
+        jit_compile=jit_compile,
     )
 
     def run(*arrays):
@@ -82,6 +86,27 @@ def tap_gradients(function):
 
         value = function(watch)
     return tape.gradient(value, taps, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def heard_zeros(variable, shape, dtype, hear):
+    """Return zeros at which `hear` is called with the derivative that reaches them, when somebody differentiates.
+
+    Args:
+        variable: a Keras variable by which is differentiated then; the zeros add nothing to its derivative.
+        shape: of the zeros.
+        dtype: of the zeros.
+        hear: function of a tensor, called where the backward pass is run, or traced.
+    """
+
+    @tf.custom_gradient
+    def zeros(anchor):
+        def backwards(gradient):
+            hear(gradient)
+            return tf.zeros_like(anchor)
+
+        return tf.zeros(shape, dtype), backwards
+
+    return zeros(keras.ops.convert_to_tensor(variable))
 
 
 def vector_jacobian(function, inputs, cotangents):

@@ -11,6 +11,7 @@ __all__ = [
     "compiled",
     "dense",
     "doubles",
+    "heard_zeros",
     "replicas",
     "stream_kept",
     "sum_over_replicas",
@@ -25,7 +26,7 @@ ops = keras.ops
 stream_kept = torch.random.fork_rng  # dropout draws from torch's own stream
 
 
-def compiled(model, function):
+def compiled(model, function, jit_compile=False):
     """As for TensorFlow, but nothing is compiled: torch.compile takes longer than most measurements."""
 
     def run(*arrays):
@@ -56,6 +57,14 @@ def tap_gradients(function):
         key: torch.zeros_like(tap) if gradient is None else gradient
         for (key, tap), gradient in zip(taps.items(), gradients, strict=True)
     }
+
+
+def heard_zeros(variable, shape, dtype, hear):
+    """As for TensorFlow: zeros at which `hear` is called with the derivative that reaches them."""
+    zeros = ops.zeros(shape, dtype)
+    if torch.is_grad_enabled():
+        zeros.requires_grad_().register_hook(lambda gradient: hear(gradient.detach()))
+    return zeros
 
 
 def vector_jacobian(function, inputs, cotangents):

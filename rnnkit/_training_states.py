@@ -1,0 +1,146 @@
+"""dL/dh_t of the batches that a model trains on, overheard in the backward pass of the training step itself."""
+
+import functools
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+
+from rnnkit import _backend, _loop, _model
+from rnnkit._backend import keras
+from rnnkit._perturbation import perturbed
+from rnnkit._tap import Tap
+
+ops = keras.ops
+
+
+class TrainingStates:
+    """One training run's norms of dL/dh_t, for every time step of every batch; a recorder for the tap.
+
+    Zeros are added to the states; where the training step's own backward pass comes by, they hear the derivative.
+
+    Args:
+        model: the model in training; on one device.
+        layers: names of recurrent layers, or None for all.
+
+    Raises:
+        ValueError: if there is no such layer, a layer is frozen, or the model is trained on several devices.
+    """
+
+    def __init__(self, model, layers):
+        self._layers = _model.recurrent_layers(model, layers)
+        for key, layer in self._layers.items():
+            if not layer.trainable_variables:
+                raise ValueError(
+                    "dL/dh_t of the training batch is overheard on its way to the layer's own weights. "
+                    f"Received: layer {key!r}, which is frozen. Pass a probe batch, StateGradientRecorder(x, y), "
+                    "or leave the layer out with layers=[...]."
+                )
+        if _backend.replicas(model) > 1:
+            raise ValueError(
+                "dL/dh_t of the training batch is recorded on one device. "
+                f"Received: a model on {_backend.replicas(model)} of them. Pass a probe batch: "
+                "StateGradientRecorder(x, y)."
+            )
+        self._rows_a_call = model.steps_per_execution
+        self._tap = Tap(model)
+        self._log, self._unread = None, 0
+        self._sizes = {}  # time steps of each state, {(layer, state): T}
+        self._heard = {}  # norms of the step that is being taken, {(layer, state): tensor (T,)}
+        self._calls = []
+        self._steps, self._rows = [np.empty(0, "int64")], []
+
+    def arm(self):
+        """Listen to the next training step."""
+        self._tap.arm(self)
+
+    def count(self):
+        """Note that it was taken, and read the log back before it is full."""
+        self._unread += self._rows_a_call
+        if self._unread + self._rows_a_call > self._log.rows:
+            self.read()
+
+    def read(self):
+        """Read the log back."""
+        if self._log is not None:
+            steps, rows = self._log.drain()
+            self._steps.append(steps)
+            self._rows.append(rows)
+            self._unread = 0
+
+    def end(self):
+        """Read the log back and let go of the model."""
+        self.read()
+        self._tap = self._log = None
+        self._heard.clear()
+
+    def records(self, every):
+        """Return the steps (n,) at which a record is due, and `{(layer, state): array (n, time)}`."""
+        self.read()
+        steps = np.concatenate(self._steps)
+        if not len(steps):
+            return steps, {}
+        _, due = np.unique(steps // every, return_index=True)
+        ends = np.cumsum(list(self._sizes.values()))[:-1]
+        parts = np.split(np.concatenate(self._rows)[due], ends, axis=1)
+        return steps[due], dict(zip(self._sizes, parts, strict=True))
+
+    @contextmanager
+    def _during_step(self):
+        """Called by the tap: for as long as the training step runs."""
+        for key, layer in self._layers.items():
+            if "inner_loop" in vars(layer):
+                raise ValueError(
+                    "One recorder can listen to a layer in the training step. "
+                    f"Received: two for layer {key!r}. Use the one that records more often, or give one of them a "
+                    "probe batch: StateGradientRecorder(x, y)."
+                )
+        with ExitStack() as stack:
+            self._calls = [
+                stack.enter_context(perturbed({key: layer}, functools.partial(self._zeros, layer)))
+                for key, layer in self._layers.items()
+            ]
+            yield
+
+    def _zeros(self, layer, key, shape, dtype):
+        def hear(gradient):
+            # Divided before they are added up: loss scaling may have made them nearly too large for float32.
+            norms = _backend.norm(gradient, axis=-1)
+            self._heard[key] = ops.sum(norms / ops.cast(ops.shape(norms)[0], norms.dtype), axis=0)
+
+        self._heard[key] = ops.zeros((shape[1],))  # if the loss does not depend on this state
+        return _backend.heard_zeros(layer.trainable_variables[0], shape, dtype, hear)
+
+    def _begin_step(self):
+        for calls in self._calls:
+            calls.clear()
+        sizes = {key: norms.shape[0] for key, norms in self._heard.items()}
+        if self._log is None:
+            self._prepare(sizes)
+        if sizes != self._sizes:
+            raise ValueError(
+                "dL/dh_t of the training batch is recorded for sequences of one length. Received: batches of "
+                f"{_lengths(self._sizes)} and of {_lengths(sizes)} steps. Pad them alike, or pass a probe batch: "
+                "StateGradientRecorder(x, y)."
+            )
+        self._log.begin_step()
+
+    def _prepare(self, sizes):
+        _loop.require_reached(self._layers, [layer for layer, _ in sizes])
+        if None in sizes.values():
+            raise ValueError(
+                "dL/dh_t of the training batch is recorded for sequences of one length, known when training starts. "
+                "Received: batches of unknown length. Pass arrays, or a data set whose elements have a fixed shape; "
+                "or a probe batch, StateGradientRecorder(x, y)."
+            )
+        self._sizes = sizes
+        self._log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=sum(sizes.values()))
+
+    def _before(self, update):
+        return [ops.cast(norms / update.loss_scale, "float32") for norms in self._heard.values()]
+
+    def _after(self, row, update, **where):
+        self._log.write(ops.concatenate(row), **where)
+
+
+def _lengths(sizes):
+    return ", ".join(map(str, sorted(set(sizes.values()))))
