@@ -2,7 +2,7 @@
 
 import rnnkit
 from benchmarks import models, paired
-from benchmarks.rows import Row, Setting, missing
+from benchmarks.rows import Row, Setting
 from rnnkit import probes
 
 TITLE = "How the cost grows"
@@ -44,18 +44,13 @@ def measure(setting, quick=False):
             "recorder": models.fitting(one, lambda network, x, y: [rnnkit.GradientRecorder()]),
         }
         recorded[value] = paired.fits(ways, "plain", epochs=5 if quick else 13).ratio("recorder")["ratio"]
-        options = models.jit(probes.state_gradient_norms, one)
-        if options is not None:
-            network, (x, y) = models.model(one), models.data(one)
-            ways = {
-                "step": models.training_step(network, x, y),
-                "probe": probes.state_gradient_norms(network, x, y, **options),
-            }
-            probed[value] = paired.calls(ways, "step", turns=31, seconds=2).ratio("probe")["ratio"]
-    return {
-        "recorder": _spread(recorded, _SAID[axis]),
-        "state gradients": _spread(probed, _SAID[axis]) if probed else missing(models.NO_JIT),
-    }
+        network, (x, y) = models.model(one), models.data(one)
+        ways = {
+            "step": models.training_step(network, x, y),
+            "probe": probes.state_gradient_norms(network, x, y, jit_compile=True),
+        }
+        probed[value] = paired.calls(ways, "step", turns=31, seconds=2).ratio("probe")["ratio"]
+    return {"recorder": _spread(recorded, _SAID[axis]), "state gradients": _spread(probed, _SAID[axis])}
 
 
 def _spread(ratios, said):

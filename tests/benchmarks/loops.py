@@ -38,4 +38,4 @@ def measure(setting, quick=False):
         return {"loop": missing(f"torch is not installed beside {setting.runs_on}: {error}")}
     torch.set_num_threads(torch.get_num_threads())  # its pool is started now, and not in an epoch
     ways = {"keras": models.fitting(setting, count=20), "torch": torch_loop(setting, count=20)}
-    return {"loop": paired.fits(ways, "torch", epochs=4 if quick else 11).ratio("keras")}
+    return {"loop": paired.fits(ways, "torch", epochs=5 if quick else 12).ratio("keras")}

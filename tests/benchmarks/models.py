@@ -1,6 +1,4 @@
-"""The models that are measured, their data, and what is asked of rnnkit where it may not offer it yet."""
-
-import inspect
+"""The models that are measured, their data, and how they are trained."""
 
 import numpy as np
 
@@ -56,18 +54,3 @@ def fitting(setting, callbacks=lambda network, x, y: [], make=model, count=None)
 def training_step(network, x, y):
     """Return a function that takes one training step, from arrays to a loss."""
     return lambda: float(np.asarray(network.train_on_batch(x, y)).ravel()[0])
-
-
-def takes(function, *names):
-    """Tell whether a function has arguments of these names."""
-    return set(names) <= set(inspect.signature(function).parameters)
-
-
-def jit(function, setting):
-    """Return the argument that makes a probe compile as the model does; None if it has no such argument."""
-    if takes(function, "jit_compile"):
-        return {"jit_compile": setting.jit}
-    return None if setting.backend == "tensorflow" and setting.jit else {}
-
-
-NO_JIT = "not available: the probe of this version takes no jit_compile"

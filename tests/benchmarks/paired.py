@@ -128,7 +128,7 @@ class _Player(keras.callbacks.Callback):
             self._done.release()
 
 
-def fits(ways, reference, epochs=9, warm_up=2):
+def fits(ways, reference, epochs=12, warm_up=3):
     """Train in several ways, epoch by epoch in turn; never two at once.
 
     Args:

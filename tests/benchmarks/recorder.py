@@ -1,10 +1,8 @@
 """Recorders while `fit` runs, against the same fit without them."""
 
-import inspect
-
 import rnnkit
 from benchmarks import models, paired
-from benchmarks.rows import Row, grid, missing, with_jit
+from benchmarks.rows import Row, grid, with_jit
 
 TITLE = "Recorders, against the same fit without them"
 TEXT = (
@@ -45,20 +43,15 @@ def settings(quick):
 
 def measure(setting, quick=False):
     recorder = rnnkit.StateGradientRecorder
+
+    def every_ten(network, x, y):
+        return [recorder(x[:8], y[:8], every=10, jit_compile=setting.jit)]
+
     ways = {
         "plain": models.fitting(setting),
         "recorder": models.fitting(setting, lambda network, x, y: [rnnkit.GradientRecorder()]),
+        "training batch": models.fitting(setting, lambda network, x, y: [recorder(every=1)]),
+        "every ten": models.fitting(setting, every_ten),
     }
-    lacking = {}
-    on_training_batch = inspect.signature(recorder).parameters["x"].default is not inspect.Parameter.empty
-    if on_training_batch:
-        ways["training batch"] = models.fitting(setting, lambda network, x, y: [recorder(every=1)])
-    else:
-        lacking["training batch"] = missing("not available: the recorder of this version asks for a probe batch")
-    options = models.jit(recorder, setting)
-    if options is None:
-        lacking["every ten"] = missing(models.NO_JIT)
-    else:
-        ways["every ten"] = models.fitting(setting, lambda network, x, y: [recorder(x[:8], y[:8], every=10, **options)])
-    times = paired.fits(ways, "plain", epochs=4 if quick else 7 if setting.steps >= 1000 else 11)
-    return {name: times.ratio(name) for name in ways if name != "plain"} | lacking
+    times = paired.fits(ways, "plain", epochs=5 if quick else 8 if setting.steps >= 1000 else 12)
+    return {name: times.ratio(name) for name in ways if name != "plain"}
