@@ -39,9 +39,9 @@ ROWS = {
         "dh_T/dh_t for all t, one sequence (`state_jacobians`, multiplied)",
         "one backward pass per unit, for a single t",
         0.1,
-        "`state_jacobians` traces the model anew in each call, then follows the trajectory by calling the cell step after "
-        "step, uncompiled. The backward pass, all t and all units in one, is not what takes the time. The naive way was "
-        "compiled once and does without either.",
+        "`state_jacobians` traces the model anew in each call, then follows the trajectory by calling the cell step "
+        "after step, uncompiled. The backward pass, all t and all units in one, is the smaller part on TensorFlow; on "
+        "JAX it is not compiled either. The naive way was compiled once and does without all that.",
     ),
     "jacobians by step": Row(
         "dh_T/dh_t for all t, one sequence",
