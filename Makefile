@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard test-backends lint unit sync solutions lessons-run env lessons reference records lock clean
+.PHONY: help lab test test-hard bench test-backends lint unit sync solutions lessons-run env lessons reference records lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -53,6 +53,10 @@ test-hard: $(READY) ## the combinations that `make test` leaves out, for it trie
 test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX and torch, in an environment of their own
 	@for backend in tensorflow jax torch; do \
 		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow and not thorough" $(UNIT) || exit; done
+
+# Not a test: nothing fails for being slow. Rows on torch and JAX need .venv-backends, some peers the extra bench in it.
+bench: $(READY) ## measure against what else one could use, and write docs/benchmarks.md; ARGS=--quick, or ARGS=lessons
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 sync: $(READY) ## are lessons, reference page and ledgers what solutions and docstrings make?
 	$(BIN)/python -m rnnkit lessons --check
