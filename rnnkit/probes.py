@@ -358,20 +358,9 @@ def _joint_jacobians(model, x, name):
     """Return the recurrent layer and its Jacobians of all states by all states, (batch, time, total, total)."""
     recurrent = _model.only_recurrent_layer(model, name)
     _model.require_batch(model, x)
-    sequences, states, mask = _seen_by(model, recurrent, x)
-    if recurrent.go_backwards:
-        sequences, mask = sequences[:, ::-1], mask[:, ::-1]
-    batch, time, _ = sequences.shape
+    sequences, mask, before = _trajectory(model, recurrent, x)
     sizes = [size for *_, size in _perturbation.states("", recurrent.cell)]
-    before = np.empty((batch, time, sum(sizes)), sequences.dtype)
     with _backend.scratch():
-        for t in range(time):
-            before[:, t] = np.concatenate(states, axis=-1)
-            tensors = [ops.convert_to_tensor(array) for array in (sequences[:, t], *states)]
-            _, new = _perturbation.call_cell(recurrent.cell, tensors[0], tensors[1:], False)
-            keep = mask[:, t, None]
-            states = [np.where(keep, ops.convert_to_numpy(n), s) for n, s in zip(new, states, strict=True)]
-        _loop.forget_dropout_masks(recurrent.cell)
         jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
         _loop.forget_dropout_masks(recurrent.cell)
     jacobians[~mask] = np.eye(sum(sizes))
@@ -413,16 +402,33 @@ def _cell_jacobians(cell, sequences, before, sizes):
     return np.concatenate(blocks).reshape(batch, time, total, total).astype("float64")
 
 
-def _seen_by(model, layer, x):
-    """Run the model in inference; return what reaches the layer's loop: sequences, initial states, mask (NumPy)."""
+def _trajectory(model, layer, x):
+    """Run the model in inference; return of each step of the layer's loop what the cell reads, in the order of reading.
+
+    Returns:
+        inputs (batch, time, features), whether the step counts (batch, time), joint states (batch, time, total), which
+        mean nothing where it does not; NumPy.
+    """
 
     def collect(values, x):
         seen = {}
 
         def make(key, layer):
             def inner_loop(sequences, initial_state, mask, training):
+                def cell(inputs, states):
+                    _, *states = states
+                    _, new = _perturbation.call_cell(layer.cell, inputs, states, training)
+                    joint = ops.concatenate(states, axis=-1)
+                    return joint, [joint, *new]  # what it puts out is what it was given
+
+                states = keras.tree.flatten(initial_state)
+                joint = ops.concatenate(states, axis=-1)
+                _, before, _ = _loop.keras_loop(
+                    layer, cell, sequences, [joint, *states], mask, return_sequences=True, zero_output_for_mask=False
+                )
                 present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
-                seen[key] = (sequences, keras.tree.flatten(initial_state), present)
+                read = (sequences, present)
+                seen[key] = *(ops.flip(one, axis=1) if layer.go_backwards else one for one in read), before
                 return type(layer).inner_loop(layer, sequences, initial_state, mask, training=training)
 
             return inner_loop
