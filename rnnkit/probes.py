@@ -190,13 +190,15 @@ def gates(model, x, *, layers=None, training=False):
     return _gate_function(model, x, layers, training)(x)
 
 
-def gate_statistics(model, x, *, layers=None):
+def gate_statistics(model, x, *, layers=None, jit_compile=False):
     """Prepare a cheap repeated measurement of the gates on one probe batch; used while a model trains.
 
     Args:
         model: a built Keras model with at least one LSTM or GRU layer.
         x: probe inputs, as for `gates`.
         layers: name, or list of names, of the layers; by default all that have gates.
+        jit_compile: whether TensorFlow has XLA compile the forward pass, which takes seconds, and pays when some
+            hundred calls follow. JAX compiles always, torch never.
 
     Returns:
         A function without arguments. Each call gives, for the model's weights at that moment, a dict from layer name to
@@ -213,14 +215,14 @@ def gate_statistics(model, x, *, layers=None):
         >>> measure()["rnn"]["update"].shape
         (5, 20)
     """
-    measure = _gate_function(model, x, layers)
+    measure = _gate_function(model, x, layers, jit_compile=jit_compile)
     return lambda: {
         layer: {gate: _gates.statistics(values) for gate, values in of_layer.items()}
         for layer, of_layer in measure(x).items()
     }
 
 
-def _gate_function(model, x, layers, training=False):
+def _gate_function(model, x, layers, training=False, jit_compile=False):
     """Check all that can be wrong, then return `measure(x)` -> {layer: {gate: array}}."""
     layers = _gates.gated_layers(model, layers)
     _model.require_batch(model, x)
@@ -235,7 +237,7 @@ def _gate_function(model, x, layers, training=False):
         _loop.require_reached(layers, heard)
         return heard
 
-    return _backend.compiled(model, measure)
+    return _backend.compiled(model, measure, jit_compile)
 
 
 def state_jacobians(model, x, layer=None, *, state="h"):

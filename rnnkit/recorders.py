@@ -485,6 +485,8 @@ class GateRecorder(_ProbeRecorder):
         x: probe inputs (batch, time, ...); a small batch is enough.
         every: training steps between two records. Under `steps_per_execution`, the first chance after that.
         layers: name, or list of names, of the layers; by default all that have gates.
+        jit_compile: whether TensorFlow has XLA compile the measurement, which takes seconds, and pays when some
+            hundred records follow. JAX compiles always, torch never.
 
     Raises:
         ValueError: if `every` is under 1; when `fit` starts, whatever `rnnkit.probes.gates` would raise.
@@ -504,12 +506,12 @@ class GateRecorder(_ProbeRecorder):
     arXiv:1506.02078.
     """
 
-    def __init__(self, x, every=50, layers=None):
+    def __init__(self, x, every=50, layers=None, jit_compile=False):
         super().__init__(every, layers)
-        self.x = x
+        self.x, self.jit_compile = x, jit_compile
 
     def _prepare(self):
-        return probes.gate_statistics(self.model, self.x, layers=self.layers)
+        return probes.gate_statistics(self.model, self.x, layers=self.layers, jit_compile=self.jit_compile)
 
     @property
     def history(self):

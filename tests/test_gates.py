@@ -353,6 +353,17 @@ class TestGateRecorder:
         expected = [kept.mean(), low, high, np.mean(kept < 0.1), np.mean(kept > 0.9)]
         np.testing.assert_allclose(measured[:, 3], expected, rtol=1e-5)
 
+    def test_compiled_by_xla_or_not_the_records_are_the_same(self):
+        layers = keras.layers.Masking(), keras.layers.LSTM(UNITS, name="rnn"), keras.layers.Dense(1)
+        model, x = shaken(keras.Sequential([keras.Input((TIME, FEATURES)), *layers])), batch()
+        x[0, 2:] = 0
+        model.compile(keras.optimizers.SGD(0.0), "mse", **FAST)
+        plain, compiled = rnnkit.GateRecorder(x, every=2), rnnkit.GateRecorder(x, every=2, jit_compile=True)
+        fit(model, plain, compiled)
+        for of_plain, of_compiled in ((plain.history, compiled.history), (plain.spread, compiled.spread)):
+            for gate, values in of_plain["rnn"].items():
+                np.testing.assert_allclose(of_compiled["rnn"][gate], values, rtol=1e-4)
+
     def test_later_records_show_the_trained_model(self):
         recorder, model = rnnkit.GateRecorder(batch(), every=4), build()
         fit(model, recorder, epochs=2)

@@ -321,6 +321,16 @@ def test_a_failing_loss_leaves_the_layer_as_it_was():
     assert "inner_loop" not in vars(model.get_layer("rnn"))
 
 
+@pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
+def test_norms_compiled_by_xla_are_those_of_the_gradients(name):
+    model = compiled(RECURRENT[name](), keras.layers.Dense(1))
+    x, y = batch()
+    measured = probes.state_gradient_norms(model, x, y, jit_compile=True)()
+    for state, gradients in probes.state_gradients(model, x, y)["rnn"].items():
+        expected = np.linalg.norm(gradients, axis=-1).mean(axis=0)
+        np.testing.assert_allclose(measured["rnn" if state == "h" else f"rnn/{state}"], expected, rtol=1e-4)
+
+
 def test_sample_weights_scale_the_gradient_of_their_example(digits):
     model = compiled(RECURRENT["GRU"](), keras.layers.Dense(1))
     x, y = batch()

@@ -82,7 +82,8 @@ def measure(setting, quick=False):
     found |= {name: times.ratio(name) for name in ways if name != "step"}
 
     if "gates" in _asked(setting):
-        gates = probes._gate_function(network, x, None)  # what `probes.gates` calls, traced once
+        # What `probes.gates` calls, traced once.
+        gates = probes._gate_function(network, x, None, jit_compile=setting.jit)
         forward = {"gates": lambda: gates(x), "forward": lambda: network.predict_on_batch(x)}
         found["gates"] = paired.calls(forward, "forward", **turns).ratio("gates")
     few = turns or {"turns": 5, "at_least": 3}
