@@ -39,15 +39,14 @@ ROWS = {
         "dh_T/dh_t for all t, one sequence (`state_jacobians`, multiplied)",
         "one backward pass per unit, for a single t",
         0.1,
-        "`state_jacobians` traces the model anew in each call, then follows the trajectory by calling the cell step "
-        "after step, uncompiled. The backward pass, all t and all units in one, is the smaller part on TensorFlow; on "
-        "JAX it is not compiled either. The naive way was compiled once and does without all that.",
+        "`state_jacobians` traces the model anew in each call, which is most of its time where T is short; on JAX its "
+        "backward pass, all t and all units in one, is not compiled. The naive way was compiled once.",
     ),
     "jacobians by step": Row(
         "dh_T/dh_t for all t, one sequence",
         "a training step, batch of 64",
         1.2,
-        "The same: tracing and the uncompiled trajectory, which a compiled training step does not have.",
+        "The same: a compiled training step is not traced again.",
     ),
     "singular values": Row("`probes.singular_values` of dh_T/dh_t, all of them for all t", "a training step"),
     "gates": Row(
