@@ -22,9 +22,9 @@ LIMIT = 480  # seconds for one process
 
 
 def python(theme, group):
-    """Return the interpreter for a process: that of the environment with torch and JAX for what needs it."""
-    needs_torch = theme == "loops" or not group.startswith("tensorflow")
-    return str(OTHER) if needs_torch and OTHER.exists() else sys.executable
+    """Return the interpreter for a process: of the environment that has the other backends, where it needs them."""
+    of_others = theme in ("loops", "correctness") or not group.startswith("tensorflow")
+    return str(OTHER) if of_others and OTHER.exists() else sys.executable
 
 
 def run(theme, group, folder, quick):

@@ -43,7 +43,7 @@ def measure(setting, quick=False):
             "plain": models.fitting(one),
             "recorder": models.fitting(one, lambda network, x, y: [rnnkit.GradientRecorder()]),
         }
-        recorded[value] = paired.fits(ways, "plain", epochs=5 if quick else 13).ratio("recorder")["ratio"]
+        recorded[value] = paired.fits(ways, "plain", epochs=5 if quick else 9).ratio("recorder")["ratio"]
         network, (x, y) = models.model(one), models.data(one)
         ways = {
             "step": models.training_step(network, x, y),

@@ -36,7 +36,7 @@ def _python(code):
 
 def measure(setting, quick=False):
     ways = {"keras": _python("import keras"), "name": _python("import rnnkit"), "all": _python(_ALL)}
-    turns = 2 if quick else 5
+    turns = 2 if quick else 3
     times = paired.calls(ways, "keras", turns=turns, at_least=turns, warm_up=1)
     look = f"import sys; print(*(set({_LATER}) & set(sys.modules)))"
     ours, keras = (set(_python(f"{code}; {look}")().split()) for code in (_ALL, "import keras"))

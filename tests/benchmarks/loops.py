@@ -22,12 +22,11 @@ ROWS = {
 
 
 def settings(quick):
-    lengths, cells = ((20,), ("GRU",)) if quick else ((50, 100), ("SimpleRNN", "GRU", "LSTM"))
+    length, cells = (20, ("GRU",)) if quick else (50, ("SimpleRNN", "GRU", "LSTM"))
     return [
-        Setting(backend, backend != "torch", cell, steps, 8 if quick else 32)
+        Setting(backend, backend != "torch", cell, length, 8 if quick else 32)
         for backend in ("tensorflow", "jax", "torch")
         for cell in cells
-        for steps in lengths
     ]
 
 
@@ -38,4 +37,4 @@ def measure(setting, quick=False):
         return {"loop": missing(f"torch is not installed beside {setting.runs_on}: {error}")}
     torch.set_num_threads(torch.get_num_threads())  # its pool is started now, and not in an epoch
     ways = {"keras": models.fitting(setting, count=20), "torch": torch_loop(setting, count=20)}
-    return {"loop": paired.fits(ways, "torch", epochs=5 if quick else 12).ratio("keras")}
+    return {"loop": paired.fits(ways, "torch", epochs=5 if quick else 9).ratio("keras")}

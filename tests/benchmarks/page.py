@@ -240,34 +240,33 @@ def _alt(found):
 
 
 def draw(found, path):
-    """Draw every ratio with its quartiles, a row of the picture for each row of the overview."""
+    """Draw every ratio with its quartiles: rows as in the overview, in each a lane for each backend."""
     import matplotlib.pyplot as plt
 
     groups = [[one for one in group if "ratio" in one.result and one.result["ratio"] > 0] for group in _grouped(found)]
     groups = [group for group in groups if group]
-    height = sum(0.13 * len(group) + 0.3 for group in groups)
-    figure, ax = plt.subplots(figsize=(10, height + 1), layout="constrained")
-    y, ticks, labels, told = 0.0, [], [], {}
-    for group in groups:
-        top = y
+    figure, ax = plt.subplots(figsize=(10, 0.47 * len(groups) + 1), layout="constrained")
+    labels, told = [], {}
+    for place, group in enumerate(groups):
+        lanes = list(dict.fromkeys(one.setting.runs_on for one in group))
         for one in group:
             result, on = one.result, one.setting.runs_on
+            y = place + 0.2 * (lanes.index(on) - (len(lanes) - 1) / 2)
             low, high = result.get("low", result["ratio"]), result.get("high", result["ratio"])
             ax.plot([low, high], [y, y], color=_COLOURS[on], lw=1.5)
             (point,) = ax.plot(result["ratio"], y, _MARKERS[on], color=_COLOURS[on], ms=4.5)
             told.setdefault(on, point)
             if one.bound:
-                ax.plot([one.bound] * 2, [y - 0.06, y + 0.06], color="black", lw=1.5)
-            y += 0.13
-        ticks.append((top + y - 0.13) / 2)
+                ax.plot([one.bound] * 2, [y - 0.1, y + 0.1], color="black", lw=1.5)
         labels.append(_plain(f"{group[0].row.what}\nby {group[0].row.against}"))
-        y += 0.3
-        ax.axhline(y - 0.215, color="0.9", lw=0.8)
+        ax.axhline(place + 0.5, color="0.9", lw=0.8)
     ax.axvline(1, color="0.6", lw=0.8, zorder=0)
     ax.set(
-        xscale="log", xlabel="ratio, ours by theirs: left of 1 ours is faster (black stroke: the goal)", ylim=(y, -0.3)
+        xscale="log",
+        xlabel="ratio, ours by theirs: left of 1 ours is faster (black stroke: the goal)",
+        ylim=(len(groups) - 0.4, -0.6),
     )
-    ax.set_yticks(ticks, labels, fontsize=7)
+    ax.set_yticks(range(len(groups)), labels, fontsize=7)
     figure.legend(told.values(), told.keys(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -69,7 +69,7 @@ def measure(setting, quick=False):
             "ours": models.fitting(setting, lambda network, x, y: [rnnkit.GradientRecorder()], count=count),
             **theirs(setting, count, folder),
         }
-        times = paired.fits(ways, "plain", epochs=5 if quick else 8 if slow else 12)
+        times = paired.fits(ways, "plain", epochs=5 if quick else 8 if slow else 9)
     cost = times.ratio("theirs", "their plain" if "their plain" in ways else "plain")
     result = times.ratio("ours", "theirs")
     if "their plain" in ways:

@@ -38,7 +38,7 @@ ROWS = {
 
 
 def settings(quick):
-    return grid(quick)
+    return grid(quick, torch=(50,))
 
 
 def measure(setting, quick=False):
@@ -53,5 +53,5 @@ def measure(setting, quick=False):
         "training batch": models.fitting(setting, lambda network, x, y: [recorder(every=1)]),
         "every ten": models.fitting(setting, every_ten),
     }
-    times = paired.fits(ways, "plain", epochs=5 if quick else 8 if setting.steps >= 1000 else 12)
+    times = paired.fits(ways, "plain", epochs=5 if quick else 8 if setting.steps >= 1000 else 9)
     return {name: times.ratio(name) for name in ways if name != "plain"}

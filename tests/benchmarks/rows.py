@@ -52,19 +52,17 @@ def with_jit(there, without):
     return lambda setting: there if setting.jit else without
 
 
-def grid(quick, *, torch=(50, 200), others=True):
+def grid(quick, *, torch=(50, 200)):
     """Return the settings of the rows about one model; sparse, because each takes half a minute.
 
     The LSTM, the course's main character and the dearest, is measured at every length on every backend; the two other
-    cells at the shortest, and on TensorFlow at the middle one too.
+    cells at the shortest, where XLA compiles.
     """
     if quick:
         return [Setting(backend, jit, steps=20, units=8) for backend, jit in _RUNS]
     lengths = {backend: torch if backend == "torch" else (50, 200, 1000) for backend, _ in _RUNS}
     found = [Setting(backend, jit, "LSTM", steps) for backend, jit in _RUNS for steps in lengths[backend]]
-    for cell in ("SimpleRNN", "GRU") if others else ():
-        found += [Setting(backend, jit, cell, 50) for backend, jit in _RUNS]
-        found += [Setting("tensorflow", True, cell, 200)]
+    found += [Setting(backend, True, cell, 50) for cell in ("SimpleRNN", "GRU") for backend, jit in _RUNS if jit]
     return found
 
 
