@@ -42,7 +42,7 @@ def test_a_lesson_has_the_colab_cell_before_its_code_and_is_itself_otherwise(han
     nbformat.validate(theirs)
     code = [cell for cell in theirs.cells if cell.cell_type == "code"]
     assert code[0].id == "colab"
-    assert "import rnnkit" in code[1].source
+    assert "rnnkit" in code[1].source
     assert [cell for cell in theirs.cells if cell.id != "colab"] == ours.cells
 
 
@@ -65,7 +65,7 @@ def test_the_colab_cell_installs_on_colab_alone_and_once(handed_out, monkeypatch
     assert asked == []  # rnnkit is here
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     run()
-    assert asked == [("pip", '--quiet "rnnkit @ git+https://github.com/some-body/course@main"')]
+    assert asked == [("pip", 'install --quiet "rnnkit @ git+https://github.com/some-body/course@main"')]
 
 
 def test_the_environment_is_the_courses_with_rnnkit_from_its_repository(handed_out):
