@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from rnnkit._export import atomic_writer
-
 
 def main(argv=None):
     """Run one command.
@@ -24,6 +22,10 @@ def main(argv=None):
     commands.add_parser("lab", help="open JupyterLab at lesson 00; what follows goes to JupyterLab", add_help=False)
     handout = commands.add_parser("handout", help="copy the lessons, never the solutions, for a class (for teachers)")
     handout.add_argument("folder", metavar="DIR", help="where to; made if need be")
+    handout.add_argument("--repository", help="https://github.com/OWNER/NAME: adds what Binder, Colab and a hub need")
+    handout.add_argument("--branch", default="handout", help="of the repository, which DIR will be pushed to (handout)")
+    handout.add_argument("--course", default="main", help="branch of the repository with the course itself (main)")
+    handout.add_argument("--hub", help="address of a JupyterHub with nbgitpuller, for links to it")
     lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
     reference = commands.add_parser("reference", help="make docs/reference.md from the docstrings (for authors)")
@@ -41,7 +43,7 @@ def main(argv=None):
     if arguments.command == "doctor":
         return diagnose()
     if arguments.command == "handout":
-        return hand_out(Path(arguments.folder))
+        return hand_out(arguments)
     make = {"lessons": make_lessons, "reference": make_reference, "records": make_records}[arguments.command]
     return make(arguments.check)
 
@@ -86,34 +88,43 @@ def lab_arguments(lessons, first):
     ]
 
 
-def hand_out(folder):
+def hand_out(arguments):
     """Copy the lessons into a folder for students; return 1 if there is other work under one of their names."""
     lessons = find_folder("lessons", "*.ipynb")
     if lessons is None:
         return 1
-    new = {path.name: path.read_bytes() for path in sorted(lessons.glob("*.ipynb"))}
-    others = [name for name, content in new.items() if (folder / name).exists() and _content(folder / name) != content]
+    from rnnkit import _handout
+
+    folder, place = Path(arguments.folder), None
+    if arguments.repository:
+        place = _handout.Place(arguments.repository, arguments.branch, arguments.course, arguments.hub)
+    elif arguments.hub:
+        print("--hub says who opens a hand-out, and --repository where it is: pass both.", file=sys.stderr)
+        return 1
+    try:
+        new = _handout.files(lessons, place)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    others = _handout.conflicts(new, folder)
     if others:
         print(
-            f"Nothing was copied: {folder} has other notebooks of the same name, perhaps a student's work: "
+            f"Nothing was copied: {folder} has other files of the same name, perhaps a student's work: "
             f"{', '.join(others)}. Name another folder, or move them away.",
             file=sys.stderr,
         )
         return 1
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in new.items():
-            with atomic_writer(folder / name) as file:
-                file.write(content)
+        _handout.write(new, folder)
     except OSError as error:
         print(f"{folder} cannot be written to ({error}). Name a folder that can.", file=sys.stderr)
         return 1
-    print(f"{len(new)} lessons are in {folder}. Students need rnnkit installed; `rnnkit doctor` says what is missing.")
+    count = sum(name.endswith(".ipynb") for name in new)
+    if place:
+        print(f"{count} lessons, their links and an environment are in {folder}. Push it as branch {place.branch}.")
+    else:
+        print(f"{count} lessons are in {folder}. Students need rnnkit installed; `rnnkit doctor` says what is missing.")
     return 0
-
-
-def _content(path):
-    return path.read_bytes() if path.is_file() else None
 
 
 def make_lessons(check):

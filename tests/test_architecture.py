@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rnnkit"
 # What each module may import of this package. Nothing imports exercises, and plot only where a recorder meets a reader.
 ALLOWED = {
     "__init__": set(),
-    "__main__": {"doctor", "_export", "_notebooks", "_records", "_reference"},
+    "__main__": {"doctor", "_handout", "_notebooks", "_records", "_reference"},
     "_backend": set(),
     "_display": set(),
     "_export": set(),
     "_fingerprint": set(),
     "_gates": {"_backend", "_loop", "_model", "layers"},
+    "_handout": {"_export"},
     "_loop": {"_backend"},
     "_model": {"_backend"},
     "_notebooks": set(),
