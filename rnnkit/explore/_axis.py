@@ -25,3 +25,8 @@ def power(value):
     """Return the power of ten nearest to a positive number: 10⁻⁵."""
     exponent = round(np.log10(value))
     return f"10{str(exponent).translate(_RAISED)}" if exponent else "1"
+
+
+def about(value):
+    """Return a number of at least 0 in words: two digits near 1, else the nearest power of ten."""
+    return "exactly 0" if value == 0 else f"{value:.2g}" if 0.01 <= value < 99 else f"about {power(value)}"

@@ -72,9 +72,9 @@ def words(descents):
     """Return what the picture shows, for those who cannot see it, and what it says, for all."""
     (w, b, loss), steps = descents.plain[0], len(descents.plain) - 1
     alt = (
-        f"Map of the loss over w and b: a low and a high plateau with a wall between them. Two descents of {steps} steps "
-        f"start at w {w:.2f}, b {b:.2f}, loss {loss:.3f}. The plain one, dots, {_end(descents.plain)}; the clipped one, "
-        f"crosses, {_end(descents.clipped)}."
+        f"Map of the loss over w and b: a low and a high plateau with a wall between them. Two descents of {steps} "
+        f"steps start at w {w:.2f}, b {b:.2f}, loss {loss:.3f}. The plain one, dots, {_end(descents.plain)}; the "
+        f"clipped one, crosses, {_end(descents.clipped)}."
     )
     longest, short = (_leaps(path).max() for path in (descents.plain, descents.clipped))
     usual = np.median(_leaps(descents.plain))

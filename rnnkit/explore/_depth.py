@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnkit import plot, tasks
-from rnnkit.explore._axis import plain_powers, power, stand_still
+from rnnkit.explore._axis import about, plain_powers, stand_still
 from rnnkit.explore._fresh import glorot, sigmoid
 
 WIDTH, GROWTH, EXAMPLES, CLASSES = 32, 8, 100, 10
@@ -103,11 +103,9 @@ def words(depth):
     """Return what the picture shows, for those who cannot see it, and what it says, for all."""
     layers = len(depth.norms["plain"])
     heard = {way: norms[0] / norms[-1] for way, norms in depth.norms.items()}
-    listed = ", ".join(f"{way} from {power(norms[-1])} to {power(norms[0])}" for way, norms in depth.norms.items())
-    alt = f"Norm of the gradient of the bias against the layer, log axis. From layer {layers} down to layer 1: {listed}."
-    parts = ", ".join(f"{way} {_ratio(ratio)}" for way, ratio in heard.items())
+    listed = ", ".join(f"{way} from {about(norms[-1])} to {about(norms[0])}" for way, norms in depth.norms.items())
+    alt = (
+        f"Norm of the gradient of the bias against the layer, log axis. From layer {layers} down to layer 1: {listed}."
+    )
+    parts = ", ".join(f"{way} {about(ratio)}" for way, ratio in heard.items())
     return alt, f"What layer 1 hears of the loss, as a part of what layer {layers} hears: {parts}."
-
-
-def _ratio(ratio):
-    return f"about {power(ratio)}" if not 0.01 < ratio < 100 else f"{ratio:.2g}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnkit import plot, tasks
-from rnnkit.explore._axis import plain_powers, power, stand_still
+from rnnkit.explore._axis import about, plain_powers, stand_still
 from rnnkit.explore._fresh import glorot, orthogonal, sigmoid
 
 UNITS, EXAMPLES = 32, 16
@@ -80,7 +80,8 @@ def measure(radius, length, activation, kernel):
     product = np.empty((length, UNITS, UNITS))
     product[-1] = np.eye(UNITS)
     for t in range(length - 1, -1, -1):
-        gradient[t] = np.linalg.norm(back, axis=-1).mean()
+        size = np.abs(back).max() or 1.0  # squared, numbers over 1e154 or under 1e-162 would leave float64
+        gradient[t] = size * np.linalg.norm(back / size, axis=-1).mean()
         back = (back * slopes[t]) @ W.T
         if t:
             product[t - 1] = product[t] @ (slopes[t, 0, :, None] * W.T)
@@ -109,21 +110,18 @@ def words(flow):
     relative = flow.gradient[0] / flow.gradient[-1]
     alt = (
         f"Norm of dL/dh and largest stretch of dh_T/dh_t against time steps 0 to {last}, log axis, relative to the "
-        f"last step. At step 0: gradient {_size(relative)}, stretch {_size(flow.stretch[0])}, spectral radius to the "
-        f"power {last} {_size(flow.radius**last)}."
+        f"last step. At step 0: gradient {about(relative)}, stretch {about(flow.stretch[0])}, spectral radius to the "
+        f"power {last} {about(flow.radius**last)}."
     )
     return alt, " ".join(filter(None, (_verdict(relative, last), _kernel(flow), _float32(flow.gradient))))
 
 
 def _verdict(relative, steps):
     if relative == 0:
-        return f"Nothing at all of the gradient is left after {steps} steps back: it is exactly 0."
+        return f"Nothing at all of the gradient is left {steps} steps back: it is exactly 0."
+    does = "vanishes" if relative < 0.5 else "explodes" if relative > 2 else "keeps its size"
     rate = relative ** (1 / steps)
-    if relative < 0.5:
-        return f"The gradient vanishes: {steps} steps back, about {power(relative)} of it is left, {rate:.2f} a step."
-    if relative > 2:
-        return f"The gradient explodes: {steps} steps back it is about {power(relative)} times as large, {rate:.2f} a step."
-    return f"The gradient keeps its size: {steps} steps back it is {relative:.1f} of what it was."
+    return f"The gradient {does}: {steps} steps back it is {about(relative)} of what it was, {rate:.2f} a step."
 
 
 def _kernel(flow):
@@ -133,7 +131,3 @@ def _kernel(flow):
 def _float32(gradient):
     lost = (gradient < FLOAT32_ENDS).sum()
     return f"At {lost} of the {len(gradient)} steps float32 would hold an exact 0." if lost else ""
-
-
-def _size(number):
-    return f"about {power(number)}" if number else "exactly 0"

@@ -76,9 +76,7 @@ def _lstm(x, U, W, bias):
     for t, fed in enumerate(x @ U):
         i, f, g, o = np.split(fed + h @ W, 4)
         i, f, g, o = sigmoid(i), sigmoid(f + bias), np.tanh(g), sigmoid(o)
-        c_by_h = (
-            (c * f * (1 - f))[:, None] * Wf + (g * i * (1 - i))[:, None] * Wi + (i * (1 - g**2))[:, None] * Wg
-        )
+        c_by_h = (c * f * (1 - f))[:, None] * Wf + (g * i * (1 - i))[:, None] * Wi + (i * (1 - g**2))[:, None] * Wg
         c = f * c + i * g
         shown = np.tanh(c)
         through = (o * (1 - shown**2))[:, None]  # from c to h
@@ -130,11 +128,11 @@ def draw(ax, memory):
 def words(memory):
     """Return what the picture shows, for those who cannot see it, and what it says, for all."""
     steps = len(memory.own) - 1
-    gate = "forget" if memory.cell == "LSTM" else "update"
+    article, gate = ("an", "forget") if memory.cell == "LSTM" else ("a", "update")
     alt = (
-        f"Part of a nudge to a {memory.cell}'s memory that is still there, against 0 to {steps} steps later. In the unit "
-        f"itself {memory.own[-1]:.2f} at the end, circles for the gate's bias alone {memory.predicted[-1]:.2f}, by all "
-        f"roads {memory.all_roads[-1]:.2f}."
+        f"Part of a nudge to the memory of {article} {memory.cell} that is still there, 0 to {steps} steps later. In "
+        f"the unit itself {memory.own[-1]:.2f} at the end, circles for the gate's bias alone "
+        f"{memory.predicted[-1]:.2f}, by all roads {memory.all_roads[-1]:.2f}."
     )
     measured = memory.measured_half_life
     found = f"after {measured:.1f} steps" if np.isfinite(measured) else f"not within {steps} steps"
