@@ -209,7 +209,7 @@ def test_the_memory_is_drawn_with_its_prediction_and_its_half_life():
     np.testing.assert_array_equal(lines["by all roads"], memory.all_roads)
     np.testing.assert_array_equal(lines["σ(bias)ⁿ"], memory.predicted)
     assert [text.get_text() for text in ax.texts] == ["half-life 5.5 steps"]
-    assert _gates.draw(Figure().add_subplot(), memory._replace(bias=6.0)).texts == []  # it lies outside
+    assert _gates.draw(Figure().add_subplot(), memory._replace(bias=6.0)).texts[:] == []  # it lies outside
 
 
 def test_the_descents_are_drawn_on_the_map():
@@ -245,9 +245,11 @@ def test_the_flow_says_what_happens(settings, said):
 def test_the_cliff_says_how_the_descents_end():
     thrown, gentle = (_cliff.words(_cliff.measure(4.9, -2.2, 0.1, 0.5, steps)) for steps in (60, 2))
     assert re.search(
-        r"plain one, dots, ends .*outside the map.*; the clipped one, crosses, ends [^,]*, b [^,]*, loss", thrown[0]
+        r"plain one, dots, ends at w 5[^,]*, b -1[^,]*, loss .*; the clipped one, crosses, ends at w 4", thrown[0]
     )
     assert re.search(r"\d\d times the median step; clipped at 0.5, it is 0.05\.", thrown[1])
+    far, *_ = _cliff.words(_cliff.measure(4.9, -2.2, 0.5, 0.5, 60))
+    assert re.search(r"plain one, dots, ends .*, outside the map, loss .*; the clipped one", far)
     assert "times the median step" not in gentle[1]
 
 

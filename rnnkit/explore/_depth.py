@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from rnnkit import plot, tasks
 from rnnkit.explore._axis import about, plain_powers, stand_still
@@ -95,6 +96,7 @@ def draw(ax, depth):
     layers = np.arange(1, 1 + len(depth.norms["plain"]))
     plot.gradient_norms(SimpleNamespace(history=depth.norms, steps=layers), ax)
     plain_powers(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="layer $l$  (the loss is at the right end)", ylabel=r"norm of $\partial L\,/\,\partial b_l$")
     return ax
 

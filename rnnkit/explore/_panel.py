@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -64,9 +65,10 @@ def explore(explorer, settings):
 def picture(explorer, settings):
     """Return the figure of some settings, its alternative text and its sentence."""
     measured = explorer.measure(**settings)
-    figure = Figure(figsize=(7.2, 4.2), layout="none")
-    figure.subplots_adjust(**explorer.margins)
-    explorer.draw(figure.add_subplot(), measured)
+    with plt.style.context("rnnkit.course"):
+        figure = Figure(layout="none")
+        figure.subplots_adjust(**explorer.margins)
+        explorer.draw(figure.add_subplot(), measured)
     return figure, *explorer.words(measured)
 
 
