@@ -12,7 +12,18 @@ try:
 except _NotInstalled:  # a clone on Python's path: `rnnkit doctor` says what to do
     __version__ = "0+unknown"
 
-_MODULES = ("claims", "exercises", "initializers", "layers", "plot", "probes", "recorders", "sweeps", "tasks")
+_MODULES = (
+    "claims",
+    "exercises",
+    "explore",
+    "initializers",
+    "layers",
+    "plot",
+    "probes",
+    "recorders",
+    "sweeps",
+    "tasks",
+)
 _NAMES = {
     "GateRecorder": "recorders",
     "GradientRecorder": "recorders",

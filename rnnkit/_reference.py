@@ -19,6 +19,7 @@ _TASKS = {
     "Measure once": ("probes",),
     "Train over seeds and settings": ("sweeps",),
     "Draw": ("plot",),
+    "Explore with sliders": ("explore",),
     "Tasks to train on": ("tasks",),
     "Cells and initializers": ("layers", "initializers"),
     "Claims and replications": ("claims", "published"),

@@ -81,6 +81,12 @@ def test_tasks_are_numpy_alone():
         assert "keras" not in path.read_text(encoding="utf-8").split("import")[0]
 
 
+def test_explorers_measure_in_numpy_and_draw_with_plot():
+    for path in (PACKAGE / "explore").glob("*.py"):
+        assert imported(path) <= {"_display", "explore", "plot", "tasks"}
+        assert path.stem == "_panel" or "import ipywidgets" not in path.read_text(encoding="utf-8")
+
+
 def test_only_the_backend_module_knows_which_backend_runs():
     for path in PACKAGE.rglob("*.py"):
         if "_backend" not in path.parts and path.stem != "doctor":

@@ -60,9 +60,8 @@ def test_docstring(example, names, tmp_path, monkeypatch):
 
 def test_every_public_name_has_an_example():
     shown = {example.name.rsplit(".", 1)[-1] for example in EXAMPLES}
-    public = set(rnnkit._NAMES) | {
-        name for module in ("probes", "sweeps", "tasks", "layers", "initializers", "plot") for name in offered(module)
-    }
+    modules = ("probes", "sweeps", "tasks", "layers", "initializers", "plot", "explore")
+    public = set(rnnkit._NAMES) | {name for module in modules for name in offered(module)}
     assert public - shown == {"ClaimError", "SweepError"}  # exceptions: shown by what raises them
 
 
