@@ -55,7 +55,7 @@ test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX an
 		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow and not thorough" $(UNIT) || exit; done
 
 # Not a test: nothing fails for being slow. Rows on torch and JAX need .venv-backends, some peers the extra bench in it.
-bench: $(READY) ## measure against what else one could use, and write docs/benchmarks.md; ARGS=--quick, or ARGS=lessons
+bench: $(READY) ## measure against what else one could use, and write docs/benchmarks.md; ARGS=--quick, ARGS=lessons, ARGS=start
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 sync: $(READY) ## are lessons, reference page and ledgers what solutions and docstrings make?

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from benchmarks import child, correctness, page, paired
 from benchmarks import lessons as seconds
+from benchmarks import start as from_clone
 from benchmarks.rows import Row, Setting, missing
 
 import rnnkit
@@ -233,6 +234,19 @@ def test_the_seconds_of_lessons_and_their_goals():
         "| 01 | `b` | 3.0 |",
         "| 02 | `c` | 31.0 |",
     ]
+
+
+def test_the_seconds_from_a_fresh_clone():
+    seconds = {"clone": 1.0, "environment": 40.0, "lesson": 20.4}
+    taken = [
+        {"installer": "uv", "downloads": True, "seconds": seconds | {"environment": 90.0}},
+        {"installer": "uv", "downloads": False, "seconds": seconds},
+        {"installer": "pip", "missing": "no pip"},
+    ]
+    lines = from_clone.table(taken)
+    assert "| uv | downloaded | 1 | 90 | 20 | 111 |  |  |" in lines
+    assert "| uv | in the cache | 1 | 40 | 20 | 61 | ≤ 60 | **missed** |" in lines
+    assert sum("not measured: no pip" in line for line in lines) == 1
 
 
 FIGURE = "%matplotlib inline\nimport matplotlib.pyplot as plt; _ = plt.plot([1, 2])"

@@ -3,6 +3,7 @@
 PYTHONPATH=tests python -m benchmarks             # all of it, then the page: what `make bench` runs
 PYTHONPATH=tests python -m benchmarks --quick     # does everything run? Small sizes, a page in build/
 PYTHONPATH=tests python -m benchmarks lessons     # the seconds of the notebooks' cells, ten minutes more
+PYTHONPATH=tests python -m benchmarks start       # from a fresh clone to a lesson that ran, ten minutes and a network
 PYTHONPATH=tests python -m benchmarks page        # only write the page again
 """
 
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import child, lessons, page
+from benchmarks import child, lessons, page, start
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = ROOT / ".venv-backends" / "bin" / "python"
@@ -61,7 +62,7 @@ def run(theme, group, folder, quick):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("command", nargs="?", default="all", choices=["all", "lessons", "page"])
+    parser.add_argument("command", nargs="?", default="all", choices=["all", "lessons", "start", "page"])
     parser.add_argument("--quick", action="store_true", help="small sizes; the page goes to build/")
     parser.add_argument("--theme", action="append", choices=THEMES, help="only this one; may be repeated")
     options = parser.parse_args(argv)
@@ -69,6 +70,8 @@ def main(argv=None):
     folder.mkdir(parents=True, exist_ok=True)
     if options.command == "lessons":
         lessons.measure(ROOT / "lessons", folder / "lessons.json", ("00_start_here",) if options.quick else ())
+    if options.command == "start":
+        start.measure(ROOT, folder / "start.json")
     if options.command == "all":
         for theme in options.theme or THEMES:
             for group in child.groups(theme, options.quick):

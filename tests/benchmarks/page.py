@@ -8,7 +8,8 @@ import platform
 import re
 from pathlib import Path
 
-from benchmarks import lessons
+from benchmarks import lessons as seconds_of
+from benchmarks import start as from_clone
 from benchmarks.rows import Setting, missing
 
 _COLOURS = {"TensorFlow, jit": "#0072B2", "TensorFlow, no jit": "#56B4E9", "JAX": "#D55E00", "torch": "#009E73"}
@@ -92,14 +93,16 @@ def machine():
 def write(themes, folder, where):
     """Write the page and its picture from what lies in a folder."""
     found, versions = read(themes, folder)
-    taken = folder / "lessons.json"
-    course = json.loads(taken.read_text(encoding="utf-8")) if taken.exists() else {}
-    lines = text(found, versions, machine(), datetime.date.today().isoformat(), course)
+    seconds = {
+        name: json.loads(file.read_text(encoding="utf-8")) if (file := folder / f"{name}.json").exists() else None
+        for name in ("lessons", "start")
+    }
+    lines = text(found, versions, machine(), datetime.date.today().isoformat(), **seconds)
     (where / "benchmarks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(found, where / _PICTURE)
 
 
-def text(found, versions, where, when, course=None):
+def text(found, versions, where, when, lessons=None, start=None):
     """Return the lines of the page.
 
     Args:
@@ -107,7 +110,8 @@ def text(found, versions, where, when, course=None):
         versions: dict from package to version.
         where: class of the machine.
         when: date.
-        course: what `lessons.measure` wrote; None or empty if it did not run.
+        lessons: what `lessons.measure` wrote; None if it did not run.
+        start: the same of `start.measure`.
     """
     named = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     lines = [
@@ -141,7 +145,11 @@ def text(found, versions, where, when, course=None):
         else:
             lines += [line for group in mine for line in _details(group)]
     lines += ["", "## Seconds of the lessons", ""]
-    lines += lessons.table(course) if course else ["Not measured in this run: `python -m benchmarks lessons` does."]
+    lines += (
+        seconds_of.table(lessons) if lessons else ["Not measured in this run: `python -m benchmarks lessons` does."]
+    )
+    lines += ["", "## From a fresh clone to a lesson that ran", ""]
+    lines += from_clone.table(start) if start else ["Not measured in this run: `python -m benchmarks start` does."]
     return lines
 
 
