@@ -10,7 +10,7 @@ from matplotlib.quiver import Quiver
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 
-def fingerprint(figure, digits=2):
+def fingerprint(figure, digits=2, about=False):
     """Describe a figure by its words and numbers, not its looks: another curve gives another text, another colour not.
 
     Numbers are taken as they are drawn: on a log axis, mean, path and bend are those of the logarithms. One point of
@@ -19,6 +19,8 @@ def fingerprint(figure, digits=2):
     Args:
         figure: matplotlib figure.
         digits: significant digits of each number; few, so that another processor gives the same.
+        about: whether the numbers come from training, where another processor's rounding grows into another figure:
+            `≈` stands before them then, which tells who compares two texts to pass over what follows in the line.
 
     Returns:
         A text with a line for each axes (title, labels, scales), for the words in it, and for each set of numbers: how
@@ -52,7 +54,7 @@ def fingerprint(figure, digits=2):
             lines.append(f"  {kind} {given!r}")
             scales = {"x": ax.get_xscale(), "y": ax.get_yscale()}
             for name, numbers in parts.items():
-                lines.append(f"    {name} {_summary(numbers, scales.get(name[-1]) == 'log', digits)}")
+                lines.append(f"    {name} {'≈ ' * about}{_summary(numbers, scales.get(name[-1]) == 'log', digits)}")
     return "\n".join(lines)
 
 

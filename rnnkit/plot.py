@@ -365,7 +365,7 @@ def gates(measured, ax=None, *, layer=None, names=None):
     return ax
 
 
-def show(figure, alt, caption=""):
+def show(figure, alt, caption="", about=False):
     """Put a figure into the notebook with alt text and a visible caption, and close it.
 
     Three forms are given. `text/html`, a `<figure>` whose picture has the alt text, is what JupyterLab and exported
@@ -377,6 +377,8 @@ def show(figure, alt, caption=""):
         figure: matplotlib figure, or axes of it.
         alt: what the figure shows, in a sentence, for those who cannot see it.
         caption: what to take away from it, shown under the figure.
+        about: whether what is drawn comes from training, where another processor's rounding grows into other numbers;
+            the fingerprint then says so (see there), and nbval compares the figure's words alone.
 
     Raises:
         ValueError: if there is no alt text.
@@ -398,12 +400,12 @@ def show(figure, alt, caption=""):
     else:
         from IPython.display import display
 
-        bundle, metadata = _bundle(figure, alt, caption)
+        bundle, metadata = _bundle(figure, alt, caption, about)
         display(bundle, metadata=metadata, raw=True)
     plt.close(figure)
 
 
-def _bundle(figure, alt, caption):
+def _bundle(figure, alt, caption, about=False):
     """Return the figure by MIME type, and the size at which to show its picture."""
     opened = io.BytesIO()
     figure.savefig(opened, format="png")
@@ -419,7 +421,7 @@ def _bundle(figure, alt, caption):
     bundle = {
         "text/html": f'<figure style="margin:0">{image}{below}</figure>',
         "image/png": picture,
-        "text/plain": "\n".join(filter(None, (alt, caption, fingerprint(figure)))),
+        "text/plain": "\n".join(filter(None, (alt, caption, fingerprint(figure, about=about)))),
     }
     return bundle, {"image/png": {"alt": alt, "width": width, "height": height}}
 

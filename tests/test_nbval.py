@@ -23,11 +23,17 @@ import rnnkit, rnnkit.plot
 from rnnkit.exercises import Exercise, catalogue, close
 catalogue()["half"] = Exercise("half", "00", ("a", "b"), 0.5, close(0.5))
 
-def draw(values=(1, 4, 9), title="Squares", alt="The squares of 1, 2 and 3 rise faster and faster.", **style):
+def card(here, verdict="reproduced"):
+    setting = ("there", "here")
+    rnnkit.replication("s", source="A paper", setting=setting, published=1, here=here, verdict=verdict)
+
+ALT = "The squares of 1, 2 and 3 rise faster and faster."
+
+def draw(values=(1, 4, 9), title="Squares", alt=ALT, about=False, **style):
     figure, ax = plt.subplots()
     ax.plot(values, **style)
     ax.set_title(title)
-    rnnkit.plot.show(figure, alt=alt)
+    rnnkit.plot.show(figure, alt=alt, about=about)
 """
 
 SAME, DIFFERENT, RAISED = "passes", "Cell outputs differ", "Cell execution caused an exception"
@@ -45,7 +51,20 @@ CASES = {
     "another colour": ("draw(color='C0')", "draw(color='C3')", SAME),
     "another alt text": ("draw()", "draw(alt='The squares of 1, 2 and 3 rise ever more slowly.')", DIFFERENT),
     "a claim": ("rnnkit.claim('s', [2, 3], '>=', 1)", "rnnkit.claim('s', [2.001, 3], '>=', 1)", SAME),
-    "a claim measured otherwise": ("rnnkit.claim('s', 2, '>=', 1)", "rnnkit.claim('s', 3, '>=', 1)", DIFFERENT),
+    "a claim measured otherwise": ("rnnkit.claim('s', [2, 3], '>=', 1)", "rnnkit.claim('s', [4, 9], '>=', 1)", SAME),
+    "a claim with another bound": ("rnnkit.claim('s', 2, '>=', 1)", "rnnkit.claim('s', 2, '>=', 2)", DIFFERENT),
+    "another claim": ("rnnkit.claim('s', 2, '>=', 1)", "rnnkit.claim('not s', 2, '>=', 1)", DIFFERENT),
+    "a claim that one more run meets": (
+        "rnnkit.claim('s', [2, 2, 0], '>=', 1, fraction=0.6)",
+        "rnnkit.claim('s', [2, 2, 2], '>=', 1, fraction=0.6)",
+        SAME,
+    ),
+    "a card measured otherwise": ("card([2, 3])", "card([3, 4])", SAME),
+    "a card with another verdict": ("card([2, 3])", "card([2, 3], 'not reproduced')", DIFFERENT),
+    "a number that is called approximate": ("print('median ≈ 3 steps')", "print('median ≈ 400 steps')", SAME),
+    "other words before it": ("print('median ≈ 3')", "print('mean ≈ 3')", DIFFERENT),
+    "a trained curve": ("draw(about=True)", "draw((1, 4, 8, 9), about=True)", SAME),
+    "a trained curve with another title": ("draw(about=True)", "draw(about=True, title='Cubes')", DIFFERENT),
     "a claim that fails": ("rnnkit.claim('s', 2, '>=', 1)", "rnnkit.claim('s', 0, '>=', 1)", RAISED),
     "a right solution": ("rnnkit.check('half', 0.5)", "rnnkit.check('half', 1 / 2)", SAME),
     "a wrong solution": ("rnnkit.check('half', 0.5)", "rnnkit.check('half', 0.6)", RAISED),

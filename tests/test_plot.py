@@ -453,6 +453,13 @@ def test_missing_numbers_are_counted_and_nothing_at_all_is_said():
     assert "n=0" in drawn("line", np.array([]))
 
 
+def test_the_numbers_of_a_trained_figure_stand_behind_a_sign_for_about():
+    ax = plot.gradient_norms({"rnn/kernel": [1.0, 0.5, 0.7]})
+    exact, about = (plot.fingerprint(ax.figure, about=about).splitlines() for about in (False, True))
+    assert [line for line in about if "≈" not in line] == [line for line in exact if " n=" not in line]
+    assert [line.replace("≈ ", "") for line in about] == exact
+
+
 # --- in a notebook -----------------------------------------------------------------------------------------------
 
 
