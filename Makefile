@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard bench test-backends lint unit sync solutions lessons-run env lessons reference records lock clean
+.PHONY: help lab test test-hard bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -84,17 +84,29 @@ reference: $(READY) ## make docs/reference.md from the docstrings
 records: $(READY) ## make the ledgers of claims and replications from the solutions' outputs
 	$(BIN)/python -m rnnkit records
 
+# Nothing is run: both are made of the outputs that the solutions have stored. Both open without a network.
+site slides: .venv-site/ready
+	.venv-site/bin/python docs/site $@
+
+site: ## build the executed lessons and the docs as a site, build/site/index.html, and check it
+slides: ## build slides of each lesson's key cells, build/slides/index.html, and check them
+
 lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -n "$(UV)" || { echo "make lock needs uv: python3 -m pip install uv, then make lock UV=path/to/uv"; exit 1; }
 	"$(UV)" pip compile pyproject.toml --universal --extra course --extra dev --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock $(ARGS)
 
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-backends .pytest_cache .ruff_cache build
+	rm -rf .venv .venv-backends .venv-site .pytest_cache .ruff_cache build
 
 # An environment. Its file `ready` tells that it was built from this lock, so that a second run installs nothing.
 # One that this recipe did not make is never removed unasked: it may be somebody's, and in use.
 .venv-backends/ready: EXTRAS := [jax,torch]
-.venv/ready .venv-backends/ready: requirements.lock pyproject.toml
+WANTED = -r requirements.lock -e ".$(EXTRAS)"
+WORKS := rnnkit doctor
+# What builds pages trains nothing, so it needs no TensorFlow; what the lock names too has the lock's version.
+.venv-site/ready: WANTED := -c requirements.lock -e ".[site]"
+.venv-site/ready: WORKS := sphinx --version
+.venv/ready .venv-backends/ready .venv-site/ready: requirements.lock pyproject.toml
 	@if [ "$$(uname -sm)" = "Darwin x86_64" ]; then \
 		echo "TensorFlow has no build for Intel Macs. Run the course in a Linux container or virtual machine, or online."; \
 		echo "(On a Mac with an Apple chip: open a terminal that does not run under Rosetta.)"; exit 1; fi
@@ -104,6 +116,6 @@ clean: ## remove the environments and caches
 		if [ "$$made" ]; then rm -rf $(@D); \
 			echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; \
 		else echo "Remove it with make clean, and try again."; fi; exit 1; } >&2
-	$(INSTALL) -r requirements.lock -e ".$(EXTRAS)"
-	$(@D)/bin/python -m rnnkit doctor
+	$(INSTALL) $(WANTED)
+	$(@D)/bin/python -m $(WORKS)
 	@touch $@

@@ -115,7 +115,7 @@ def _lesson(solution):
         if "solution-only" in tags:
             continue
         cell.metadata = {"tags": tags} if tags else {}
-        cell.source = _stubbed(cell.source, f"{solution}, cell {cell.id}")
+        cell.source = stubbed(cell.source, f"{solution}, cell {cell.id}")
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         cells.append(cell)
@@ -124,8 +124,23 @@ def _lesson(solution):
     return nbformat.writes(lesson) + "\n"
 
 
-def _stubbed(source, where):
-    """Return a cell's source with each solution region replaced by its stub."""
+def stubbed(source, where):
+    r"""Return a cell's source with each solution region replaced by its stub.
+
+    Args:
+        source: The text of a code cell.
+        where: What to call the cell in an error.
+
+    Returns:
+        str: The text that the lesson has.
+
+    Raises:
+        ValueError: If regions are unbalanced; names the cell and the line.
+
+    Example:
+        >>> stubbed("### BEGIN SOLUTION -> a = ...\na = 1\n### END SOLUTION", "here")
+        'a = ...'
+    """
     lines, begun, stub_open = [], None, False
     for number, line in enumerate(source.split("\n"), start=1):
         begin, end, more = _BEGIN.fullmatch(line), _END.fullmatch(line), _MORE.fullmatch(line)

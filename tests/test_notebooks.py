@@ -140,7 +140,7 @@ def test_missing_and_orphaned_lessons_are_drift(course):
     ],
 )
 def test_stubs(source, stubbed):
-    assert _notebooks._stubbed(source, "here") == stubbed
+    assert _notebooks.stubbed(source, "here") == stubbed
 
 
 @pytest.mark.parametrize(
