@@ -235,16 +235,33 @@ def evaluate(name, answer):
         if not isinstance(remark, str | None):
             raise TypeError(f"`examine` returns None or a remark, and raises NotYet; it returned {remark!r}")
         return Outcome(CORRECT, remark or "")
-    except NotYet as why:
-        return Outcome(NOT_YET, str(why))
-    except (_NotAttempted, NotImplementedError) as why:
-        return Outcome(NOT_ATTEMPTED, str(why))
     except Exception as error:
-        # Whatever is done with a `...` left in the middle of a function, the complaint names its type. (NumPy's
-        # own errors about an ellipsis in an index or in einsum do not call it a type.)
-        if re.search(r"'ellipsis'|type ellipsis", str(error)):
-            return Outcome(NOT_ATTEMPTED, "A `...` still stands in it.")
-        return Outcome(NOT_YET, _complaint(error, answer))
+        return outcome_of(error, answer)
+
+
+def outcome_of(error, answer=None):
+    """Say what an exception tells of an answer.
+
+    Args:
+        error: What the answer, or its examiner, raised.
+        answer: The answer, for its place in the learner's code.
+
+    Returns:
+        The `Outcome`.
+
+    Example:
+        >>> outcome_of(NotYet("the sign is wrong.")).status
+        'not yet'
+    """
+    if isinstance(error, NotYet):
+        return Outcome(NOT_YET, str(error))
+    if isinstance(error, _NotAttempted | NotImplementedError):
+        return Outcome(NOT_ATTEMPTED, str(error))
+    # Whatever is done with a `...` left in the middle of a function, the complaint names its type. (NumPy's
+    # own errors about an ellipsis in an index or in einsum do not call it a type.)
+    if re.search(r"'ellipsis'|type ellipsis", str(error)):
+        return Outcome(NOT_ATTEMPTED, "A `...` still stands in it.")
+    return Outcome(NOT_YET, _complaint(error, answer))
 
 
 @functools.cache
@@ -474,6 +491,8 @@ def _does_nothing(function):
 
 def _complaint(error, answer):
     """Tell the learner about an exception: where in their own code it arose, if it did."""
+    if told := getattr(error, "told", ""):  # in the process of the answer, by this function
+        return told
     what = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...").rstrip(":")
     own = {"__main__"}  # a notebook's cells
     if inspect.isroutine(answer) or inspect.isclass(answer):

@@ -1,0 +1,200 @@
+"""A process that may use so much time and memory and say so much, sees no network, and leaves nothing running.
+
+What keeps it in is the system's: bubblewrap where it is installed (Linux; also hides and protects the files), else
+`unshare` (Linux; no network, own processes), else only the limits. `level` says which it is.
+"""
+
+import contextlib
+import functools
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+LEVELS = {
+    "bubblewrap": "No network, no writing outside a scratch folder that is thrown away, other students' work hidden.",
+    "unshare": "No network. But students' code can read and write your files: install bubblewrap (`bwrap`) against that.",
+    "none": "THE NETWORK IS NOT CUT OFF, and students' code can read and write your files, for neither bubblewrap nor "
+    "`unshare` works here. Grade in a container or a virtual machine without a network.",
+}
+LONGEST = 1 << 26  # bytes of a line that is read: 64 MiB
+_EVERY = 0.1  # seconds between two looks at the memory
+
+
+@functools.cache
+def level():
+    """Return what keeps students' code in on this machine, a key of `LEVELS`; each is tried before it is believed."""
+    for name in ("bubblewrap", "unshare"):
+        command = _inside(name, ())
+        if shutil.which(command[0]) and _works([*command, sys.executable, "-I", "-c", "pass"]):
+            return name
+    return "none"
+
+
+def _works(command):
+    try:
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _inside(name, hidden):
+    """Return the beginning of a command line that runs the rest of it kept in."""
+    if name == "unshare":
+        return "unshare --user --map-root-user --net --ipc --pid --fork --kill-child --mount-proc".split()
+    if name != "bubblewrap":
+        return []
+    command = "bwrap --unshare-all --die-with-parent --new-session --cap-drop ALL --ro-bind / / --dev /dev --proc /proc".split()
+    empty = [Path(place).resolve() for place in ("/tmp", "/run", *hidden)]
+    for place in dict.fromkeys(empty):
+        if place.is_dir():
+            command += ["--size", str(1 << 28), "--tmpfs", str(place)]
+    # What Python runs from may lie in what was just hidden.
+    for place in dict.fromkeys([sys.prefix, sys.base_prefix, *sys.path]):
+        found = Path(place).resolve()
+        if place and found.exists() and any(hides == found or hides in found.parents for hides in empty):
+            command += ["--ro-bind", str(found), str(found)]
+    return [*command, "--chdir", "/tmp"]
+
+
+def _environment(scratch):
+    """Return the environment of a confined process: nothing of the teacher's that it does not need."""
+    needed = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "KERAS_BACKEND")
+    kept = {name: os.environ[name] for name in needed if name in os.environ}
+    ours = {"HOME": scratch, "TMPDIR": scratch, "MPLBACKEND": "Agg", "RNNKIT_PROGRESS": "off", "PYTHONIOENCODING": "utf-8"}
+    return kept | ours
+
+
+class Confined:
+    """A Python process that runs one line of code, talks over its stdin and stdout, and is held to limits.
+
+    Args:
+        code: The line.
+        memory: Bytes that it and its children may hold together.
+        says: Bytes that it may print on stderr.
+        keep_in: Whether to cut off the network and the rest, as far as `level` says.
+        hidden: Folders that it has no business to see.
+    """
+
+    def __init__(self, code, memory, says=None, keep_in=False, hidden=()):
+        self.memory, self.says = memory, says
+        self.stopped = None  # (outcome, message), once it was ended for a reason
+        self.peak = 0
+        self._folder = tempfile.mkdtemp(prefix="rnnkit-grade-")
+        kept_in = level() if keep_in else "none"
+        scratch = "/tmp" if kept_in == "bubblewrap" else self._folder
+        start = f"import sys; sys.path[:] = {sys.path!r}; {code}"
+        self._process = subprocess.Popen(
+            [*_inside(kept_in, hidden), sys.executable, "-I", "-c", start],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=-1,
+            cwd=self._folder if keep_in else None,
+            env=_environment(scratch) if keep_in else None,
+            **({} if os.name == "nt" else {"start_new_session": True}),
+        )
+        self._lines = queue.Queue(maxsize=1)
+        self._last, self._closed = b"", threading.Event()
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._read_lines, self._count, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def write(self, line):
+        """Write bytes to its stdin; OSError if it is gone."""
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+
+    def read(self, seconds=None):
+        """Return its next line, b"" if it is gone.
+
+        Raises:
+            TimeoutError: If it says nothing for so many seconds.
+        """
+        try:
+            return self._lines.get(timeout=None if seconds is None else max(seconds, 0))
+        except queue.Empty:
+            raise TimeoutError from None
+
+    def stop(self, outcome=None, message=""):
+        """End it and all that it started; what for is kept, the first time."""
+        if outcome and self.stopped is None:
+            self.stopped = (outcome, message)
+        for process in reversed(self._tree()):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if os.name != "nt":
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def close(self):
+        """End it, wait until it is gone and remove its scratch folder."""
+        self.stop()
+        self._closed.set()
+        self._process.wait()
+        for thread in self._threads:
+            thread.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def last_words(self):
+        """Return the end of what it said on stderr."""
+        return self._last.decode("utf-8", "replace")
+
+    def _tree(self):
+        try:
+            process = psutil.Process(self._process.pid)
+            return [process, *process.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def _read_lines(self):
+        with contextlib.suppress(OSError, ValueError):
+            while line := self._process.stdout.readline(LONGEST + 1):
+                if len(line) > LONGEST:
+                    self.stop("printed too much", "It sent more than 64 MB in one piece.")
+                    break
+                self._put(line)
+        self._put(b"")
+
+    def _put(self, line):
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._lines.put(line, timeout=0.5)
+                return
+
+    def _count(self):
+        said = 0
+        with contextlib.suppress(OSError, ValueError):
+            while part := self._process.stderr.read1(1 << 16):
+                said += len(part)
+                self._last = (self._last + part)[-2000:]
+                if self.says is not None and said > self.says:
+                    self.stop("printed too much", f"It printed more than {self.says / 1e6:.0f} MB.")
+                    break
+
+    def _watch(self):
+        while self._process.poll() is None:
+            held = 0
+            for process in self._tree():
+                with contextlib.suppress(psutil.Error):
+                    held += process.memory_info().rss
+            self.peak = max(self.peak, held)
+            if held > self.memory:
+                self.stop("out of memory", f"It held more than {self.memory / 1e9:.1f} GB.")
+                return
+            time.sleep(_EVERY)

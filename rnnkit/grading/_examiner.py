@@ -1,0 +1,168 @@
+"""The process that examines: it reads notebooks, asks another process for the answers, and alone says what they are worth.
+
+No code of a student's runs here. See `_channel` for what comes in.
+"""
+
+import json
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+from rnnkit import exercises
+from rnnkit.grading import _cells
+from rnnkit.grading._answers import RUN
+from rnnkit.grading._channel import Channel, Fault
+from rnnkit.grading._confine import Confined, level
+
+_LARGEST = 50_000_000  # bytes of a notebook
+_FAULTS = 3  # exercises of one notebook that may hang or crash before the rest is not run
+_PROCESSES = 1000  # processes and threads of one student; TensorFlow alone starts some dozens
+
+
+def serve():
+    """Grade notebooks, one a line of stdin; say on stdout what is begun and what it came to."""
+    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what a library prints
+
+    def say(said):
+        target.write(json.dumps(said).encode() + b"\n")
+
+    for line in source:
+        for said in grade(**json.loads(line)):
+            say(said)
+        say({"end": True})
+
+
+def read(path):
+    """Return the code cells of a notebook file.
+
+    Args:
+        path: A regular file; a link, a pipe and the like are not opened.
+
+    Returns:
+        A list of `Cell`.
+
+    Raises:
+        ValueError: If it is no notebook; says why.
+    """
+    path = Path(path)
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("It is not a plain file.")
+        if found.st_size > _LARGEST:
+            raise ValueError(f"It is {found.st_size / 1e6:.0f} MB large; {_LARGEST / 1e6:.0f} are read.")
+        return _cells.code_cells(json.loads(path.read_bytes()))
+    except RecursionError:
+        raise ValueError("It is nested too deeply.") from None
+    except OSError as error:
+        raise ValueError(f"It cannot be read: {error.strerror}.") from None
+
+
+def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
+    """Examine the answers of one notebook.
+
+    Args:
+        notebook: Path of the student's.
+        lesson: Path of our copy.
+        wanted: Names of the exercises.
+        seconds: That an exercise may take.
+        memory: Bytes that the process of the answers may hold.
+        prints: Bytes that it may print.
+        hidden: Folders that it does not see.
+
+    Yields:
+        {"begin": name} and {"row": [name, outcome, message]}; the name is "" for what concerns the whole notebook.
+    """
+    try:
+        returned = read(notebook)
+    except ValueError as error:
+        for name in wanted:
+            yield {"row": [name, "malformed", str(error)]}
+        return
+    ours = read(lesson)
+    signs = _cells.tampering(returned)
+    changed = _cells.changed_checks(ours, returned)
+    if changed:
+        signs.append(f"the check is gone or changed: {', '.join(changed)}")
+    if signs:
+        message = "Without effect, for answers are examined elsewhere, but look at it: " + "; ".join(signs[:5])
+        yield {"row": ["", "tampered", message]}
+    limits = {"seconds": seconds, "memory": memory, "prints": prints, "hidden": hidden}
+    faults, student = 0, None
+    try:
+        for task in _cells.tasks(ours, returned):
+            if task.exercise not in wanted:
+                continue
+            yield {"begin": task.exercise}
+            if faults >= _FAULTS:
+                outcome = "not run", f"{_FAULTS} exercises of this notebook had to be stopped before."
+            elif not task.found:
+                outcome = exercises.NOT_ATTEMPTED, "Its cell is not in the notebook."
+            elif task.error:
+                outcome = exercises.NOT_YET, f"The cell cannot be read: {task.error}"
+            else:
+                fresh = student is None
+                student = student or _Student(**limits)
+                try:
+                    outcome = student.examine(task)
+                except Fault as fault:
+                    # What an earlier exercise left running may be to blame: once more, in a process of its own.
+                    student.close()
+                    if not fresh and fault.outcome not in ("timed out", "not examined"):
+                        student = _Student(**limits)
+                        try:
+                            outcome, fault = student.examine(task), None
+                        except Fault as again:
+                            fault = again
+                    if fault:
+                        outcome = fault.outcome, fault.message
+                        faults += fault.outcome != "not examined"
+                        student.close()
+                        student = None
+            yield {"row": [task.exercise, *outcome]}
+    finally:
+        if student:
+            student.close()
+
+
+class _Student:
+    """The process in which a student's code runs."""
+
+    def __init__(self, seconds, memory, prints, hidden):
+        self.seconds = seconds
+        processes = None if level() == "none" else _PROCESSES
+        code = f"from rnnkit.grading._answers import serve; serve({memory}, {processes})"
+        self.process = Confined(code, memory, prints, keep_in=True, hidden=hidden)
+        self.close = self.process.close
+
+    def examine(self, task):
+        """Return (outcome, message) of an exercise; Fault if it does not come to one."""
+        if keras := sys.modules.get("keras"):
+            keras.utils.set_random_seed(0)
+        channel = Channel(self._read, self.process.write, lends=True)
+        channel.deadline = time.monotonic() + self.seconds
+        try:
+            answer = channel.call(RUN, (task.cells, task.expression, task.exercise))
+        except Exception as error:
+            outcome = exercises.outcome_of(error)
+        else:
+            outcome = exercises.evaluate(task.exercise, answer)
+        return outcome.status, outcome.message
+
+    def _read(self, left):
+        try:
+            line = self.process.read(left)
+        except TimeoutError:
+            raise Fault("timed out", f"It took more than {self.seconds:.0f} s.") from None
+        if line:
+            return line
+        time.sleep(0.2)  # for those who look at its memory and its output to say why
+        why = self.process.stopped
+        raise Fault(*why) if why else Fault("crashed", f"The process of the answer ended. {self._last_line()}".strip())
+
+    def _last_line(self):
+        lines = self.process.last_words().strip().splitlines()
+        return f"Its last words: {lines[-1][:150]}" if lines else ""
