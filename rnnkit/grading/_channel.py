@@ -328,8 +328,12 @@ def _allowed(node, lent):
         raise Fault("not examined", _BY_HAND.format(f"`{str(name)[:80]}`"))
     inner = node.get("config")
     if name in _LAYERS and isinstance(inner, dict) and _same(lent.get(inner.get("name")), name):
-        return {"class_name": "rnnkit_lent", "config": {"name": inner["name"]}, "module": None, "registered_name": None}
-    return {key: _allowed(part, lent) for key, part in node.items()}
+        return {"class_name": "rnnkit_lent", "registered_name": "rnnkit_lent", "config": {"name": inner["name"]}}
+    allowed = {key: _allowed(part, lent) for key, part in node.items()}
+    if isinstance(allowed.get("compile_config"), dict):
+        # How TensorFlow, over there, would run it; JAX, in the workers of a sweep, crawls unless it compiles.
+        allowed["compile_config"] |= {"jit_compile": "auto", "run_eagerly": False}
+    return allowed
 
 
 def _same(layer, name):

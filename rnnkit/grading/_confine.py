@@ -58,9 +58,10 @@ def _inside(name, hidden):
         if place.is_dir():
             command += ["--size", str(1 << 28), "--tmpfs", str(place)]
     # What Python runs from may lie in what was just hidden.
-    for place in dict.fromkeys([sys.prefix, sys.base_prefix, *sys.path]):
+    package = Path(__file__).resolve().parents[1]
+    for place in dict.fromkeys([sys.prefix, sys.base_prefix, *filter(None, sys.path), package]):
         found = Path(place).resolve()
-        if place and found.exists() and any(hides == found or hides in found.parents for hides in empty):
+        if found.exists() and any(hides in found.parents for hides in empty):
             command += ["--ro-bind", str(found), str(found)]
     return [*command, "--chdir", "/tmp"]
 
