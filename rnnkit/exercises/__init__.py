@@ -22,6 +22,7 @@ from importlib import import_module
 import numpy as np
 
 from rnnkit import _display
+from rnnkit.exercises import _progress
 
 CORRECT = "correct"
 NOT_YET = "not yet"
@@ -133,6 +134,8 @@ def check(name, answer):
     if outcome.status == NOT_ATTEMPTED:
         text = f"{text or 'Replace the `...` with your answer and run this cell again.'} Stuck? `rnnkit.hint({name!r})`"
     _display.show(f"{_MARKS[outcome.status]} {name}: {outcome.status}.", text)
+    if outcome.status == CORRECT:
+        _progress.note(name)
     expected = _expected()
     if expected not in (None, outcome.status):
         raise AssertionError(f"Exercise {name} should be {expected!r} here; it is {outcome.status!r}. {text}")
@@ -202,6 +205,56 @@ def use_or_reference(name, answer):
         return answer
     _display.show(f"Carrying on with the reference answer of {name}:", f"yours is {outcome.status}, and that is fine.")
     return catalogue()[name].reference
+
+
+def progress(lesson=None):
+    """Show which exercises are done, as far as they were found correct in a notebook on this machine.
+
+    It is kept in a small file that can be deleted, `~/.rnnkit/progress.json`, or the one that the environment variable
+    RNNKIT_PROGRESS names (`off`: none). Nothing leaves the machine.
+
+    Args:
+        lesson: The lesson's two digits; unless given, all of them.
+
+    Raises:
+        ValueError: If there is no such lesson.
+
+    Example:
+        >>> progress("no such lesson")
+        Traceback (most recent call last):
+        ...
+        ValueError: Lessons are two digits, '00' to '09'; received 'no such lesson'.
+    """
+    lessons = {}
+    for exercise in catalogue().values():
+        lessons.setdefault(exercise.lesson, []).append(exercise.name)
+    if lesson not in (None, *lessons):
+        raise ValueError(f"Lessons are two digits, {min(lessons)!r} to {max(lessons)!r}; received {lesson!r}.")
+    if _expected():  # a run of the course's own, which must say the same each time and on each machine
+        _display.show("Your progress:", "shown here when you work through the lesson, and kept on your machine only.")
+        return
+    path = _progress.file()
+    done, trouble = _progress.read(path)
+    shown = lessons if lesson is None else {lesson: lessons[lesson]}
+    rows = [
+        (
+            f"lesson {number}",
+            f"{sum(name in done for name in names)} of {len(names)}",
+            ", ".join(name for name in names if name not in done) or "none",
+        )
+        for number, names in shown.items()
+    ]
+    count, total = (sum(name in done for name in catalogue()), len(catalogue()))
+    _display.table(f"{count} of the course's {total} exercises are done.", ("", "done", "open"), rows, _kept(path, trouble))
+
+
+def _kept(path, trouble):
+    """Return where the progress is kept, and what is wrong there."""
+    if path is None:
+        return f"It is not kept: {_progress.VARIABLE} is off, or there is no home folder."
+    if trouble:
+        return f"{path} cannot be read, so that nothing counts as done. {trouble} Delete it to begin anew."
+    return f"Kept in {path} on this machine only; delete it to begin anew."
 
 
 # --- what tests and graders call ------------------------------------------------------------------------------
