@@ -245,7 +245,9 @@ def progress(lesson=None):
         for number, names in shown.items()
     ]
     count, total = (sum(name in done for name in catalogue()), len(catalogue()))
-    _display.table(f"{count} of the course's {total} exercises are done.", ("", "done", "open"), rows, _kept(path, trouble))
+    _display.table(
+        f"{count} of the course's {total} exercises are done.", ("", "done", "open"), rows, _kept(path, trouble)
+    )
 
 
 def _kept(path, trouble):

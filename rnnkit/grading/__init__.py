@@ -6,6 +6,7 @@ the student's cells. The last two exchange data and never code (`_channel`), so 
 decide an outcome. `_cells` knows which cells an exercise needs.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -19,6 +20,8 @@ from rnnkit.grading import _cells, _confine
 
 HEADER = ("student", "lesson", "exercise", "outcome", "message")
 _RENEWED = 20  # notebooks after which an examiner makes way for a new one, whose memory is empty
+_FAULTS = 3  # examiners that one notebook may use up
+_OWN_MEMORY = 6_000_000_000  # bytes for models and trainings; the student's process has a limit of its own
 _START = 120  # seconds that an examiner may take more than its exercise: to start, and to train
 
 
@@ -59,16 +62,18 @@ def grade(folder, out, lessons, *, jobs=None, seconds=120, memory=3.0, prints=10
     waiting = queue.SimpleQueue()
     for notebook in notebooks:
         waiting.put(notebook)
-    threads = [
-        threading.Thread(target=_work, args=(waiting, rows, known, names, limits, say), daemon=True)
+    workers = [
+        _Worker(waiting, rows, known, names, limits, say)
         for _ in range(min(jobs or os.cpu_count() or 1, len(notebooks)))
     ]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
     finally:  # what is known so far is kept, also after Ctrl-C
+        for worker in workers:
+            worker.renew()
         place = {(stem, name): number for stem in names for number, name in enumerate(names[stem])}
         rows.sort(key=lambda row: (row[0], row[1], place.get(tuple(row[1:3]), -1)))
         table = [tuple(map(_clean, row)) for row in rows]
@@ -99,67 +104,76 @@ def _notebooks(folder, known):
     return found, rows
 
 
-def _work(waiting, rows, known, names, limits, say):
-    """Grade notebooks until none is left, with examiners one after the other."""
-    examiner = None
-    done = 0
-    while True:
-        try:
-            student, stem, path = waiting.get_nowait()
-        except queue.Empty:
-            break
-        began, mine = time.monotonic(), []
-        while len(mine) < len(names[stem]) or not names[stem]:
-            left = [name for name in names[stem] if name not in {row[0] for row in mine}]
-            if examiner is None:
-                # Its own memory is for models and trainings; the student's has a limit of its own.
-                examiner = _confine.Confined(
-                    "from rnnkit.grading._examiner import serve; serve()", limits["memory"] + int(6e9)
-                )
-                done = 0
-            job = {"notebook": str(path), "lesson": str(known[stem]), "wanted": left, **limits}
-            graded, fault = _one(examiner, job, remark=not mine)
-            mine += graded
+class _Worker(threading.Thread):
+    """Grades notebooks until none is left, with an examiner that is renewed when it was broken or has done many."""
+
+    def __init__(self, waiting, rows, known, names, limits, say):
+        super().__init__(daemon=True)
+        self.waiting, self.rows, self.known, self.names = waiting, rows, known, names
+        self.limits, self.say = limits, say
+        self.examiner, self.done = None, 0
+
+    def run(self):
+        """Take notebooks from the queue."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                student, stem, path = self.waiting.get_nowait()
+                began = time.monotonic()
+                rows = self.grade(stem, path)
+                self.rows += [(student, stem, *row) for row in rows]
+                outcomes = [row[1] for row in rows if row[0]] + ["tampered"] * any(row[1] == "tampered" for row in rows)
+                counted = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
+                self.say(f"{_clean(student)} {stem}: {counted} ({time.monotonic() - began:.0f} s)")
+        self.renew()
+
+    def grade(self, stem, path):
+        """Return the rows of a notebook, (exercise, outcome, message) each."""
+        rows, faults = [], 0
+        left = self.names[stem]
+        while True:
+            graded, fault = self._ask(stem, path, left)
+            rows += graded if faults == 0 else [row for row in graded if row[0]]  # a remark is made once
             if fault is None:
-                break
-            examiner.close()
-            examiner = None
-            mine.append(fault)
-            if sum(row[1] in ("timed out", "crashed", "out of memory") for row in mine) >= 3:
-                gone = {row[0] for row in mine}
-                mine += [(name, "not run", "Too many exercises had to be stopped.") for name in left if name not in gone]
-                break
-        rows += [(student, stem, *row) for row in mine]
-        outcomes = [row[1] for row in mine if row[0]]
-        counted = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
-        remark = "; tampered" if any(row[1] == "tampered" for row in mine) else ""
-        say(f"{_clean(student)} {stem}: {counted}{remark} ({time.monotonic() - began:.0f} s)")
-        done += 1
-        if examiner is not None and done >= _RENEWED:
-            examiner.close()
-            examiner = None
-    if examiner is not None:
-        examiner.close()
+                return rows
+            self.renew()
+            rows.append(fault)
+            faults += 1
+            graded = {row[0] for row in rows}
+            left = [name for name in left if name not in graded]
+            if faults == _FAULTS:
+                return rows + [(name, "not run", "Its examiner had to be stopped too often.") for name in left]
 
+    def _ask(self, stem, path, names):
+        """Return the rows that an examiner gives, and the one of the exercise that it did not survive, or None."""
+        if self.done >= _RENEWED:
+            self.renew()
+        if self.examiner is None:
+            code = "from rnnkit.grading._examiner import serve; serve()"
+            self.examiner = _confine.Confined(code, self.limits["memory"] + _OWN_MEMORY)
+        self.done += 1
+        job = {"notebook": str(path), "lesson": str(self.known[stem]), "wanted": names, **self.limits}
+        rows, begun = [], names[0] if names else ""
+        try:
+            self.examiner.write(json.dumps(job).encode() + b"\n")
+            while line := self.examiner.read(self.limits["seconds"] + _START):
+                said = json.loads(line)
+                if "end" in said:
+                    return rows, None
+                begun = said.get("begin", begun)
+                if "row" in said:
+                    rows.append(tuple(said["row"]))
+        except TimeoutError:
+            return rows, (begun, "timed out", "To examine the answer took too long.")
+        except OSError:
+            pass
+        time.sleep(0.2)  # for those who look at its memory to say why
+        return rows, (begun, *(self.examiner.stopped or ("crashed", "The examiner ended over this answer.")))
 
-def _one(examiner, job, remark):
-    """Return what an examiner says of a notebook, and the row of the exercise that it did not survive, or None."""
-    rows, begun = [], job["wanted"][0] if job["wanted"] else ""
-    try:
-        examiner.write(json.dumps(job).encode() + b"\n")
-        while line := examiner.read(job["seconds"] + _START):
-            said = json.loads(line)
-            if "end" in said:
-                return rows, None
-            begun = said.get("begin", begun)
-            if "row" in said and (said["row"][0] or remark):
-                rows.append(tuple(said["row"]))
-    except TimeoutError:
-        return rows, (begun, "timed out", "To examine it took too long.")
-    except OSError:
-        pass
-    time.sleep(0.2)  # for those who look at its memory to say why
-    return rows, (begun, *(examiner.stopped or ("crashed", "The examiner ended over this answer.")))
+    def renew(self):
+        """End the examiner; the next notebook gets a new one."""
+        examiner, self.examiner, self.done = self.examiner, None, 0
+        if examiner is not None:
+            examiner.close()
 
 
 def _clean(text):

@@ -1,7 +1,7 @@
 """Which cells an exercise needs: those of ours that its answer hangs on, and the student's own answer.
 
 Nothing is run here. A lesson says with `rnnkit.check("name", expression)` what is examined; the cells that bind the
-names in that expression are the student's to write. Everything else that they need is taken from our copy of the lesson.
+names in that expression are the student's to write. Everything else that they need is taken from our copy.
 """
 
 import ast
@@ -9,6 +9,9 @@ import builtins
 import re
 import symtable
 from dataclasses import dataclass, field
+
+
+_PATCHES = ("setattr", "delattr", "patch", "mock.patch")
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,9 @@ def _cell(identity, source):
                 reads.add(symbol.get_name())
                 if symbol.is_declared_global() and symbol.is_assigned():
                     binds.add(symbol.get_name())
-    return Cell(identity, source, frozenset(binds), frozenset(reads - set(dir(builtins))), frozenset(_fixed(tree, binds)))
+    return Cell(
+        identity, source, frozenset(binds), frozenset(reads - set(dir(builtins))), frozenset(_fixed(tree, binds))
+    )
 
 
 def _fixed(tree, binds):
@@ -220,9 +225,8 @@ def _suspicion(node):
         return "gives the name `rnnkit` to something else"
     if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == "rnnkit":
         return "gives the name `rnnkit` to something else"
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "delattr", "mock.patch", "patch"):
-        if "rnnkit" in ast.unparse(node):
-            return f"changes the library: `{ast.unparse(node)[:80]}`"
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in _PATCHES and "rnnkit" in ast.unparse(node):
+        return f"changes the library: `{ast.unparse(node)[:80]}`"
     if isinstance(node, ast.Import | ast.ImportFrom):
         names = [getattr(node, "module", None) or ""] + [alias.name for alias in node.names]
         if any(name.startswith(("rnnkit.exercises", "rnnkit.grading")) for name in names):
@@ -297,8 +301,8 @@ def _needed(order, given, wanted, edited, ours):
     """Return the parts of `order` that must run, in that order, for the names in `wanted` to be what they would be.
 
     All that bind a needed name are needed. Where a name stands for something that can be changed in its place, an array
-    or a model, so are all that mention it. What none of ours binds is looked for in the student's own cells, and in ours
-    as the student edited them: an import that was added there.
+    or a model, so are all that mention it. What none of ours binds is looked for in the student's own cells, and in
+    ours as the student edited them: an import that was added there.
     """
     start = [cell for cell in order if cell.source.startswith("rnnkit.start_lesson(")]
     chosen, names = set(map(id, [*start, *given])), set()

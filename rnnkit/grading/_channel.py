@@ -1,7 +1,7 @@
 """Two processes that call each other's functions, and pass each other nothing but data.
 
-Both ends are the same: a line of JSON asks for a call, another brings what it returned. Numbers, texts, arrays and lists
-of such travel as they are; a function stays where it is and is called from afar; a Keras layer or model travels as its
+Both ends are the same: a line of JSON asks for a call, another brings what it returned. Numbers, texts, arrays and
+lists of such travel as they are; a function stays where it is and is called from afar; a Keras layer or model travels as its
 configuration and weights, if those name nothing but what Keras and rnnkit define. No code travels, and nothing that is
 read here can run any. So what one end says can be a wrong answer, but it cannot reach into the other.
 """
@@ -20,22 +20,30 @@ from rnnkit.grading._confine import LONGEST
 _DEEPEST = 40  # calls within calls, of the one end and the other
 
 # Layers that are data: what they do is said by their configuration, and reading that opens no file.
-_LAYERS = set(
-    """Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
-    BatchNormalization Bidirectional Concatenate Conv1D Cropping1D Dense DepthwiseConv1D Dot Dropout ELU
-    EinsumDense Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalMaxPooling1D
-    GroupNormalization GroupQueryAttention Identity InputLayer LSTM LSTMCell LayerNormalization LeakyReLU Masking
-    MaxPooling1D Maximum Minimum MultiHeadAttention Multiply PReLU Permute RMSNormalization RNN ReLU RepeatVector
-    Rescaling Reshape SeparableConv1D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D StackedRNNCells Subtract
-    TimeDistributed UnitNormalization UpSampling1D ZeroPadding1D""".split()
-)
+_LAYERS = {
+    "Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention", "Average",
+    "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D", "Cropping1D", "Dense",
+    "DepthwiseConv1D", "Dot", "Dropout", "ELU", "EinsumDense", "Embedding", "Flatten", "GRU", "GRUCell",
+    "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "GroupNormalization",
+    "GroupQueryAttention", "Identity", "InputLayer", "LSTM", "LSTMCell", "LayerNormalization", "LeakyReLU",
+    "Masking", "MaxPooling1D", "Maximum", "Minimum", "MultiHeadAttention", "Multiply", "PReLU", "Permute",
+    "RMSNormalization", "RNN", "ReLU", "RepeatVector", "Rescaling", "Reshape", "SeparableConv1D", "SimpleRNN",
+    "SimpleRNNCell", "Softmax", "SpatialDropout1D", "StackedRNNCells", "Subtract", "TimeDistributed",
+    "UnitNormalization", "UpSampling1D", "ZeroPadding1D",
+}  # fmt: skip
 _MODELS = {"Sequential", "Functional", "Model"}
-_OURS = set("Residual DenselyConnected Highway StackedRNN SimpleRNNCell LSTMCell GRUCell".split())
-_OUR_INITIALIZERS = set("SpectralRadius GateBias Chrono".split())
-_PARTS = tuple(
-    f"keras.{part}"
-    for part in "initializers optimizers optimizers.schedules losses metrics regularizers constraints activations".split()
-)
+_OURS = {"Residual", "DenselyConnected", "Highway", "StackedRNN", "SimpleRNNCell", "LSTMCell", "GRUCell"}
+_OUR_INITIALIZERS = {"SpectralRadius", "GateBias", "Chrono"}
+_PARTS = {
+    "keras.activations",
+    "keras.constraints",
+    "keras.initializers",
+    "keras.losses",
+    "keras.metrics",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+    "keras.regularizers",
+}
 _DATA = {"__tuple__", "__slice__", "__ellipsis__", "__bytes__"}
 
 
@@ -80,7 +88,6 @@ class Channel:
         self.deadline = None
         self._functions, self._numbers = [], {}
         self._lent, self._kept, self._seen = {}, {}, {}
-        self._inside = []
         self._depth = 0
 
     def offer(self, function):
@@ -114,24 +121,33 @@ class Channel:
             Exception: What it raised, as one of Python's own exceptions.
             Fault: If the other end is gone, late, or says what no end of this kind says.
         """
-        return self._returned(self.ask(number, args, kwargs), args)
+        frame, raised_here = self.ask(number, args, kwargs)
+        if "raised" in frame and raised_here:  # by a function of ours that the other end called
+            raise raised_here[-1]
+        return self.read(frame, args)
 
     def ask(self, number, args=(), kwargs=None):
-        """Call a function of the other end; return what came back as it came, for `_returned` to read."""
+        """Call a function of the other end.
+
+        Returns:
+            What came back, as it came, for `read`; and the exceptions of this end's functions that were called for it.
+        """
         asked = {"call": number, "args": self.encode(list(args)), "kwargs": self.encode(dict(kwargs or {}))}
         self._send(asked)
+        raised_here = []
         while True:
             frame = self._receive()
             if frame is None:
                 raise Fault("crashed", "The process of the answer ended.")
             if "call" not in frame:
-                return frame
-            self._answer(frame)
+                return frame, raised_here
+            if error := self._answer(frame):
+                raised_here.append(error)
 
-    def _returned(self, frame, args=()):
-        inside, self._inside = self._inside, []
+    def read(self, frame, args=()):
+        """Return the value that came back, or raise what was raised; change what was passed as it was changed there."""
         if "raised" in frame:
-            raise inside[-1] if inside else _error(frame["raised"])
+            raise _error(frame["raised"])
         if frame.get("idle") is True:
             raise exercises._NotAttempted
         for place, value in self._after(frame):
@@ -146,11 +162,13 @@ class Channel:
         return [(place, self.decode(value)) for place, value in after if isinstance(place, int) and place >= 0]
 
     def _answer(self, frame):
+        """Call a function of this end for the other; return the exception that it raised, or None."""
         number = frame["call"]
         if not isinstance(number, int) or not 0 <= number < len(self._functions) or self._depth >= _DEEPEST:
             raise Fault("crashed", "The process of the answer asked for a function that it was not given.")
         function = self._functions[number]
         self._depth += 1
+        raised = None
         try:
             args, kwargs = self.decode(frame.get("args", [])), self.decode(frame.get("kwargs", {}))
             before = [self.encode(value) if isinstance(value, list | np.ndarray) else None for value in args]
@@ -164,11 +182,11 @@ class Channel:
             if returned is None and exercises._does_nothing(function):
                 reply["idle"] = True
         except Exception as error:
-            self._inside.append(error)
-            reply = {"raised": _told(error, function)}
+            raised, reply = error, {"raised": _told(error, function)}
         finally:
             self._depth -= 1
         self._send(reply)
+        return raised
 
     def _send(self, frame):
         line = json.dumps(frame).encode() + b"\n"
@@ -217,10 +235,8 @@ class Channel:
             return self._encode_layer(keras, value)
         if keras and (keras.ops.is_tensor(value) or isinstance(value, keras.Variable)):
             return {"kind": "tensor", **_bytes(np.asarray(keras.ops.convert_to_numpy(value)))}
-        if callable(value) and not isinstance(value, type):
+        if callable(value):
             return {"kind": "function", "number": self.offer(value)}
-        if isinstance(value, type):
-            return {"kind": "function", "number": self.offer(value), "class": True}
         return {"kind": "other", "name": type(value).__name__}
 
     def _encode_layer(self, keras, layer):
@@ -472,7 +488,7 @@ class _There:
         # For the trainings of a sweep, whose workers cannot reach the other end: what it returns for each seed.
         if all(len(args) == 1 for args in self.asked):
             self.asked += [(seed,) for seed in range(3)]
-        answers = {args: self.channel.ask(self.number, args) for args in dict.fromkeys(self.asked)}
+        answers = {args: self.channel.ask(self.number, args)[0] for args in dict.fromkeys(self.asked)}
         return Recorded, (answers,)
 
 
@@ -490,7 +506,7 @@ class Recorded:
         self.answers = answers
 
     def __call__(self, *args):
-        return Channel(None, None)._returned(self.answers[args])
+        return Channel(None, None).read(self.answers[args])
 
 
 def pull_back(channel):

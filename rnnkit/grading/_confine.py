@@ -21,7 +21,7 @@ import psutil
 
 LEVELS = {
     "bubblewrap": "No network, no writing outside a scratch folder that is thrown away, other students' work hidden.",
-    "unshare": "No network. But students' code can read and write your files: install bubblewrap (`bwrap`) against that.",
+    "unshare": "No network. But students' code can read and write your files; bubblewrap (`bwrap`) would prevent it.",
     "none": "THE NETWORK IS NOT CUT OFF, and students' code can read and write your files, for neither bubblewrap nor "
     "`unshare` works here. Grade in a container or a virtual machine without a network.",
 }
@@ -49,10 +49,12 @@ def _works(command):
 def _inside(name, hidden):
     """Return the beginning of a command line that runs the rest of it kept in."""
     if name == "unshare":
-        return "unshare --user --map-root-user --net --ipc --pid --fork --kill-child --mount-proc".split()
+        apart = ["--user", "--map-root-user", "--net", "--ipc", "--pid", "--mount-proc"]
+        return ["unshare", *apart, "--fork", "--kill-child"]
     if name != "bubblewrap":
         return []
-    command = "bwrap --unshare-all --die-with-parent --new-session --cap-drop ALL --ro-bind / / --dev /dev --proc /proc".split()
+    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     empty = [Path(place).resolve() for place in ("/tmp", "/run", *hidden)]
     for place in dict.fromkeys(empty):
         if place.is_dir():
@@ -70,7 +72,13 @@ def _environment(scratch):
     """Return the environment of a confined process: nothing of the teacher's that it does not need."""
     needed = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "KERAS_BACKEND")
     kept = {name: os.environ[name] for name in needed if name in os.environ}
-    ours = {"HOME": scratch, "TMPDIR": scratch, "MPLBACKEND": "Agg", "RNNKIT_PROGRESS": "off", "PYTHONIOENCODING": "utf-8"}
+    ours = {
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "MPLBACKEND": "Agg",
+        "RNNKIT_PROGRESS": "off",
+        "PYTHONIOENCODING": "utf-8",
+    }
     return kept | ours
 
 

@@ -1,4 +1,4 @@
-"""The process that examines: it reads notebooks, asks another process for the answers, and alone says what they are worth.
+"""The process that examines: it reads notebooks, asks another process for answers, and alone says what they are worth.
 
 No code of a student's runs here. See `_channel` for what comes in.
 """
@@ -90,8 +90,7 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
     if signs:
         message = "Without effect, for answers are examined elsewhere, but look at it: " + "; ".join(signs[:5])
         yield {"row": ["", "tampered", message]}
-    limits = {"seconds": seconds, "memory": memory, "prints": prints, "hidden": hidden}
-    faults, student = 0, None
+    student, faults = _Student(seconds, memory, prints, hidden), 0
     try:
         for task in _cells.tasks(ours, returned):
             if task.exercise not in wanted:
@@ -104,44 +103,51 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
             elif task.error:
                 outcome = exercises.NOT_YET, f"The cell cannot be read: {task.error}"
             else:
-                fresh = student is None
-                student = student or _Student(**limits)
                 try:
                     outcome = student.examine(task)
                 except Fault as fault:
-                    # What an earlier exercise left running may be to blame: once more, in a process of its own.
-                    student.close()
-                    if not fresh and fault.outcome not in ("timed out", "not examined"):
-                        student = _Student(**limits)
-                        try:
-                            outcome, fault = student.examine(task), None
-                        except Fault as again:
-                            fault = again
-                    if fault:
-                        outcome = fault.outcome, fault.message
-                        faults += fault.outcome != "not examined"
-                        student.close()
-                        student = None
+                    outcome = fault.outcome, fault.message
+                    faults += fault.outcome != "not examined"
             yield {"row": [task.exercise, *outcome]}
     finally:
-        if student:
-            student.close()
+        student.close()
 
 
 class _Student:
-    """The process in which a student's code runs."""
+    """The process in which a student's code runs, started when it is needed and anew after a fault."""
 
     def __init__(self, seconds, memory, prints, hidden):
-        self.seconds = seconds
-        processes = None if level() == "none" else _PROCESSES
-        code = f"from rnnkit.grading._answers import serve; serve({memory}, {processes})"
-        self.process = Confined(code, memory, prints, keep_in=True, hidden=hidden)
-        self.close = self.process.close
+        self.seconds, self.memory, self.prints, self.hidden = seconds, memory, prints, hidden
+        self.process = None
+
+    def close(self):
+        """End the process."""
+        process, self.process = self.process, None
+        if process:
+            process.close()
 
     def examine(self, task):
         """Return (outcome, message) of an exercise; Fault if it does not come to one."""
+        fresh = self.process is None
+        try:
+            return self._examine(task)
+        except Fault as fault:
+            self.close()
+            if fresh or fault.outcome in ("timed out", "not examined"):
+                raise
+            return self.examine(task)  # what an earlier exercise left running may be to blame
+        except BaseException:
+            self.close()
+            raise
+
+    def _examine(self, task):
+        if self.process is None:
+            processes = None if level() == "none" else _PROCESSES
+            code = f"from rnnkit.grading._answers import serve; serve({self.memory}, {processes})"
+            self.process = Confined(code, self.memory, self.prints, keep_in=True, hidden=self.hidden)
         if keras := sys.modules.get("keras"):
             keras.utils.set_random_seed(0)
+        # A channel of its own for each exercise: nothing of an earlier one can be named in it.
         channel = Channel(self._read, self.process.write, lends=True)
         channel.deadline = time.monotonic() + self.seconds
         try:
