@@ -1,4 +1,4 @@
-"""The command line: `doctor`, `lab`, `progress` for learners, `handout` and `grade` for teachers, others for authors."""
+"""The command line: `doctor`, `lab`, `progress` for learners, `handout`, `grade` for teachers, others for authors."""
 
 import argparse
 import os

@@ -10,7 +10,6 @@ import re
 import symtable
 from dataclasses import dataclass, field
 
-
 _PATCHES = ("setattr", "delattr", "patch", "mock.patch")
 
 
@@ -228,8 +227,8 @@ def _suspicion(node):
     if isinstance(node, ast.Call) and ast.unparse(node.func) in _PATCHES and "rnnkit" in ast.unparse(node):
         return f"changes the library: `{ast.unparse(node)[:80]}`"
     if isinstance(node, ast.Import | ast.ImportFrom):
-        names = [getattr(node, "module", None) or ""] + [alias.name for alias in node.names]
-        if any(name.startswith(("rnnkit.exercises", "rnnkit.grading")) for name in names):
+        module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        if any((module + alias.name).startswith(("rnnkit.exercises", "rnnkit.grading")) for alias in node.names):
             return f"imports the machinery of the checks: `{ast.unparse(node)[:80]}`"
     if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("rnnkit.exercises", "rnnkit.grading")):
         return f"reaches into the checks: `{ast.unparse(node)[:80]}`"

@@ -1,9 +1,9 @@
 """Two processes that call each other's functions, and pass each other nothing but data.
 
 Both ends are the same: a line of JSON asks for a call, another brings what it returned. Numbers, texts, arrays and
-lists of such travel as they are; a function stays where it is and is called from afar; a Keras layer or model travels as its
-configuration and weights, if those name nothing but what Keras and rnnkit define. No code travels, and nothing that is
-read here can run any. So what one end says can be a wrong answer, but it cannot reach into the other.
+lists of such travel as they are; a function stays where it is and is called from afar; a Keras layer or model travels
+as its configuration and weights, if those name nothing but what Keras and rnnkit define. No code travels, and nothing
+that is read here can run any. So what one end says can be a wrong answer, but it cannot reach into the other.
 """
 
 import base64
