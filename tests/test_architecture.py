@@ -13,7 +13,8 @@ from rnnkit._backend import quiet_stderr
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rnnkit"
 
-# What each module may import of this package. Only commands import exercises, and plot only where a recorder meets a reader.
+# What each module may import of this package. Only commands import exercises, and plot only where a recorder meets a
+# reader.
 ALLOWED = {
     "__init__": set(),
     "__main__": {"doctor", "_export", "_notebooks", "_records", "_reference", "exercises", "grading"},

@@ -53,7 +53,18 @@ def notebook(sources):
 
 
 STUB = cells("    ...", "    ...", "...")
-EVERY_FD = "import os\nfor number in range(3, 30):\n    try:\n        os.write(number, {})\n    except OSError:\n        pass\n"
+EVERY_FD = """
+import os
+for number in range(3, 30):
+    try:
+        os.write(number, {})
+    except OSError:
+        pass
+
+"""
+FORGED = EVERY_FD.format(r"""b'{"row": ["clip_by_global_norm", "correct", ""]}\n' * 3""")
+CHECK = "\n\n\nrnnkit.check('clip_by_global_norm', clip_by_global_norm)"
+TAKEN = "clip_by_global_norm = rnnkit.use_or_reference('clip_by_global_norm', ...)"
 ALWAYS_EQUAL = """
 class Anything(float):
     def __eq__(self, other):
