@@ -136,14 +136,20 @@ def grade_notebooks(arguments):
     lessons = find_folder("lessons", "[0-9][0-9]_*.ipynb")
     if lessons is None:
         return 1
-    from rnnkit import grading
-
+    try:
+        from rnnkit import grading
+    except ImportError as error:
+        print(f"{error}. Grading needs the environment of the course, with psutil in it.", file=sys.stderr)
+        return 1
     limits = {"jobs": arguments.jobs, "seconds": arguments.seconds, "memory": arguments.memory}
     try:
         rows = grading.grade(arguments.folder, arguments.out, lessons, **limits)
     except (OSError, ValueError) as error:
         print(f"Nothing was graded: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"Stopped. What was graded before is in {arguments.out}.", file=sys.stderr)
+        return 130
     print(f"{len(rows)} rows are in {arguments.out}.")
     return 0
 

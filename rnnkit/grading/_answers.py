@@ -10,20 +10,20 @@ from rnnkit.grading import _channel
 RUN = 0  # the number of `run` at this end
 
 
-def serve(memory, processes):
+def serve(memory, threads):
     """Answer calls on what were stdin and stdout, until the other end is gone.
 
     Args:
         memory: Bytes that this process may hold, or None.
-        processes: How many processes and threads it may have, or None.
+        threads: How many there may be, those of its children included, or None.
     """
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # what a student prints; it is counted there, and not read
     sys.stdin, sys.stdout = open(os.devnull), os.fdopen(1, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
-    _limit(memory, processes)
-    channel = _channel.Channel(lambda left: source.readline(), target.write)
+    _limit(memory, threads)
+    channel = _channel.Channel(source.readline, target.write)
     channel.offer(run)
     channel.offer(_channel.pull_back(channel))
     channel.serve()
@@ -56,13 +56,13 @@ def run(cells, expression, exercise):
     return eval(expression, scope)
 
 
-def _limit(memory, processes):
+def _limit(memory, threads):
     """Ask the system to hold this process to its limits, where it can; who started it looks as well."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for name, most in (("RLIMIT_DATA", memory), ("RLIMIT_NPROC", processes), ("RLIMIT_FSIZE", 1 << 26)):
+    for name, most in (("RLIMIT_DATA", memory), ("RLIMIT_NPROC", threads), ("RLIMIT_FSIZE", 1 << 26)):
         if most and hasattr(resource, name):
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(getattr(resource, name), (most, most))

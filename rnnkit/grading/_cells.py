@@ -10,7 +10,9 @@ import re
 import symtable
 from dataclasses import dataclass, field
 
+_MACHINERY = ("rnnkit.exercises", "rnnkit.grading")
 _PATCHES = ("setattr", "delattr", "patch", "mock.patch")
+_LONGEST = 100_000  # characters of a cell; what it takes to read a longer one is no longer harmless
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Cell:
         binds: Names that it gives a value at its top level.
         reads: Names that it takes from elsewhere, in functions too.
         fixed: Those of `binds` that later cells can hardly change: modules, functions, classes, plain constants.
-        error: What Python says of a source that it cannot read; then it binds and reads nothing.
+        checks: (exercise, expression) of each `rnnkit.check("exercise", expression)` in it.
+        odd: What in it reaches for the machinery of the checks, a sentence each.
+        error: What Python says of a source that it cannot read; then nothing else is known of it.
     """
 
     id: str
@@ -31,6 +35,8 @@ class Cell:
     binds: frozenset = frozenset()
     reads: frozenset = frozenset()
     fixed: frozenset = frozenset()
+    checks: tuple = ()
+    odd: tuple = ()
     error: str = ""
 
 
@@ -87,8 +93,8 @@ def exercises_of(lesson):
     """
     found = {}
     for place, cell in enumerate(lesson):
-        for call in _calls(cell.source, "check"):
-            found.setdefault(call.args[0].value, (place, ast.unparse(call.args[1])))
+        for name, expression in cell.checks:
+            found.setdefault(name, (place, expression))
     return found
 
 
@@ -113,45 +119,38 @@ def tampering(returned):
     Args:
         returned: `Cell`s of the student's notebook.
     """
-    found = []
-    for cell in returned:
-        if cell.error:
-            continue
-        for node in ast.walk(ast.parse(cell.source)):
-            reason = _suspicion(node)
-            if reason:
-                found.append(f"cell {cell.id}, line {node.lineno}: {reason}")
-    return list(dict.fromkeys(found))
+    return [f"cell {cell.id}, {odd}" for cell in returned for odd in cell.odd]
 
 
 def changed_checks(lesson, returned):
-    """Return the names of exercises whose check is gone from a cell that should hold it, or asks something else.
+    """Return the names of exercises of which the notebook has the cell, but nowhere the check that it came with.
 
     Args:
         lesson: `Cell`s of our copy.
         returned: `Cell`s of the student's notebook.
     """
-    theirs = {cell.id: cell for cell in returned}
-    changed = []
-    for name, (place, expression) in exercises_of(lesson).items():
-        cell = theirs.get(lesson[place].id)
-        if cell is not None and not cell.error:
-            said = [(call.args[0].value, ast.unparse(call.args[1])) for call in _calls(cell.source, "check")]
-            if (name, expression) not in said:
-                changed.append(name)
-    return changed
+    said = {check for cell in returned for check in cell.checks}
+    kept = {cell.id for cell in returned if not cell.error}
+    checks = exercises_of(lesson).items()
+    return [name for name, (place, asked) in checks if lesson[place].id in kept and (name, asked) not in said]
 
 
 # --- what a cell binds and reads ----------------------------------------------------------------------------------
 
 
 def _cell(identity, source):
+    if len(source) > _LONGEST:
+        return Cell(identity, "", error=f"it has more than {_LONGEST:,} characters")
     source = _python(source)
     try:
-        tree = ast.parse(source)
-        table = symtable.symtable(source, identity, "exec")
+        return _understood(identity, source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Cell(identity, source, error=f"{type(error).__name__}: {error}")
+
+
+def _understood(identity, source):
+    tree = ast.parse(source)
+    table = symtable.symtable(source, identity, "exec")
     binds = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     reads = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
     nested = list(table.get_children())
@@ -163,8 +162,15 @@ def _cell(identity, source):
                 reads.add(symbol.get_name())
                 if symbol.is_declared_global() and symbol.is_assigned():
                     binds.add(symbol.get_name())
+    odd = [f"line {node.lineno}: {reason}" for node in ast.walk(tree) if (reason := _suspicion(node))]
     return Cell(
-        identity, source, frozenset(binds), frozenset(reads - set(dir(builtins))), frozenset(_fixed(tree, binds))
+        identity,
+        source,
+        frozenset(binds),
+        frozenset(reads - set(dir(builtins))),
+        frozenset(_fixed(tree, binds)),
+        tuple(_checks(tree)),
+        tuple(dict.fromkeys(odd)),
     )
 
 
@@ -190,7 +196,7 @@ def _constant(node):
     if isinstance(node, ast.Tuple):
         return all(map(_constant, node.elts))
     if isinstance(node, ast.Call):  # a learner's function, or the reference
-        return ast.unparse(node.func) == "rnnkit.use_or_reference"
+        return _dotted(node.func) == "rnnkit.use_or_reference"
     return isinstance(node, ast.Constant) or (isinstance(node, ast.UnaryOp) and _constant(node.operand))
 
 
@@ -202,36 +208,43 @@ def _python(source):
     return re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
 
 
-def _calls(source, function):
-    """Return the calls `rnnkit.function("name", ...)` in a source."""
-    return [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) == f"rnnkit.{function}"
-        and len(node.args) == 2
-        and isinstance(node.args[0], ast.Constant)
+def _checks(tree):
+    """Return (exercise, expression) of the calls `rnnkit.check("exercise", expression)`."""
+    calls = [
+        node.args
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _dotted(node.func) == "rnnkit.check" and len(node.args) == 2
     ]
+    return [(first.value, ast.unparse(second)) for first, second in calls if isinstance(first, ast.Constant)]
+
+
+def _dotted(node):
+    """Return `a.b.c` of an expression of names and dots alone; what stands before them, if anything else, as `?`."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id if isinstance(node, ast.Name) else "?", *reversed(parts)])
 
 
 def _suspicion(node):
     """Return what is odd about a piece of a student's code, or None."""
-    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
-        target = ast.unparse(node)
-        if target.split(".")[0] == "rnnkit" or node.attr in ("examine", "evaluate", "catalogue"):
-            return f"sets `{target}`"
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "rnnkit":
+    renamed = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "rnnkit"
+    if renamed or (isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == "rnnkit"):
         return "gives the name `rnnkit` to something else"
-    if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == "rnnkit":
-        return "gives the name `rnnkit` to something else"
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in _PATCHES and "rnnkit" in ast.unparse(node):
-        return f"changes the library: `{ast.unparse(node)[:80]}`"
+    if isinstance(node, ast.Attribute) and _dotted(node).startswith("rnnkit."):
+        if isinstance(node.ctx, ast.Store | ast.Del):
+            return f"sets `{_dotted(node)}`"
+        if _dotted(node).startswith(_MACHINERY):
+            return f"reaches into the checks: `{_dotted(node)}`"
+    if isinstance(node, ast.Call) and _dotted(node.func) in _PATCHES and node.args:
+        first = node.args[0].value if isinstance(node.args[0], ast.Constant) else _dotted(node.args[0])
+        if str(first).startswith("rnnkit"):
+            return f"changes the library: `{_dotted(node.func)}({first}, ...)`"
     if isinstance(node, ast.Import | ast.ImportFrom):
         module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        if any((module + alias.name).startswith(("rnnkit.exercises", "rnnkit.grading")) for alias in node.names):
-            return f"imports the machinery of the checks: `{ast.unparse(node)[:80]}`"
-    if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("rnnkit.exercises", "rnnkit.grading")):
-        return f"reaches into the checks: `{ast.unparse(node)[:80]}`"
+        if any((module + alias.name).startswith(_MACHINERY) for alias in node.names):
+            return f"imports the machinery of the checks: `{ast.unparse(node)}`"
     return None
 
 
@@ -278,11 +291,11 @@ def _merged(lesson, returned, place, answers, wanted, name):
                 order.append(theirs[identity])
                 given.append(theirs[identity])
         for own in after.get(identity, []):
-            checks = not own.error and name in [call.args[0].value for call in _calls(own.source, "check")]
+            checks = name in dict(own.checks)
             early = number < place or not kept
             if early or checks:
                 order.append(own)
-                if wanted & own.binds and (early or checks):
+                if wanted & own.binds:
                     given.append(own)
     return order, given
 

@@ -1,4 +1,4 @@
-"""A process that may use so much time and memory and say so much, sees no network, and leaves nothing running.
+"""A process that may use so much memory and say so much, sees no network, and leaves nothing running or lying about.
 
 What keeps it in is the system's: bubblewrap where it is installed (Linux; also hides and protects the files), else
 `unshare` (Linux; no network, own processes), else only the limits. `level` says which it is.
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -25,8 +24,10 @@ LEVELS = {
     "none": "THE NETWORK IS NOT CUT OFF, and students' code can read and write your files, for neither bubblewrap nor "
     "`unshare` works here. Grade in a container or a virtual machine without a network.",
 }
-LONGEST = 1 << 26  # bytes of a line that is read: 64 MiB
-_EVERY = 0.1  # seconds between two looks at the memory
+LONGEST = 1 << 24  # bytes of a line that is read: 16 MiB
+_SCRATCH = 1 << 27  # bytes that can be written, into memory, and are thrown away
+_PROCESSES = 300  # that may run at a time; an honest answer needs a handful
+_EVERY = 0.2  # seconds between two looks at them
 
 
 @functools.cache
@@ -54,17 +55,18 @@ def _inside(name, hidden):
     if name != "bubblewrap":
         return []
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    command += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    empty = [Path(place).resolve() for place in ("/tmp", "/run", *hidden)]
-    for place in dict.fromkeys(empty):
-        if place.is_dir():
-            command += ["--size", str(1 << 28), "--tmpfs", str(place)]
+    command += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    empty = [place for place in (Path(name).resolve() for name in ("/tmp", "/run", *hidden)) if place.is_dir()]
+    for place in dict.fromkeys(["/dev/shm", *map(str, empty)]):
+        command += ["--size", str(_SCRATCH), "--tmpfs", place]
     # What Python runs from may lie in what was just hidden.
     package = Path(__file__).resolve().parents[1]
     for place in dict.fromkeys([sys.prefix, sys.base_prefix, *filter(None, sys.path), package]):
         found = Path(place).resolve()
         if found.exists() and any(hides in found.parents for hides in empty):
             command += ["--ro-bind", str(found), str(found)]
+    for place in dict.fromkeys(["/dev", *map(str, empty[1:])]):
+        command += ["--remount-ro", place]
     return [*command, "--chdir", "/tmp"]
 
 
@@ -72,14 +74,7 @@ def _environment(scratch):
     """Return the environment of a confined process: nothing of the teacher's that it does not need."""
     needed = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "KERAS_BACKEND")
     kept = {name: os.environ[name] for name in needed if name in os.environ}
-    ours = {
-        "HOME": scratch,
-        "TMPDIR": scratch,
-        "MPLBACKEND": "Agg",
-        "RNNKIT_PROGRESS": "off",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    return kept | ours
+    return kept | {"HOME": scratch, "TMPDIR": scratch, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
 
 
 class Confined:
@@ -96,26 +91,28 @@ class Confined:
     def __init__(self, code, memory, says=None, keep_in=False, hidden=()):
         self.memory, self.says = memory, says
         self.stopped = None  # (outcome, message), once it was ended for a reason
-        self.peak = 0
         self._folder = tempfile.mkdtemp(prefix="rnnkit-grade-")
         kept_in = level() if keep_in else "none"
         scratch = "/tmp" if kept_in == "bubblewrap" else self._folder
+        environment = _environment(scratch) if keep_in else os.environ | {"TMPDIR": scratch}
         start = f"import sys; sys.path[:] = {sys.path!r}; {code}"
-        self._process = subprocess.Popen(
-            [*_inside(kept_in, hidden), sys.executable, "-I", "-c", start],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=-1,
-            cwd=self._folder if keep_in else None,
-            env=_environment(scratch) if keep_in else None,
-            **({} if os.name == "nt" else {"start_new_session": True}),
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*_inside(kept_in, hidden), sys.executable, "-I", "-c", start],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._folder if keep_in else None,
+                env=environment | {"RNNKIT_PROGRESS": "off"},
+                **({} if os.name == "nt" else {"start_new_session": True}),
+            )
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self._lines = queue.Queue(maxsize=1)
         self._last, self._closed = b"", threading.Event()
-        self._threads = [
-            threading.Thread(target=work, daemon=True) for work in (self._read_lines, self._count, self._watch)
-        ]
+        self._readers = {self._process.stdout: self._read_lines, self._process.stderr: self._count}
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (*self._readers.values(), self._watch)]
         for thread in self._threads:
             thread.start()
 
@@ -135,11 +132,19 @@ class Confined:
         except queue.Empty:
             raise TimeoutError from None
 
+    def why(self):
+        """Return (outcome, message) of a process that is gone: why it was stopped, or that it ended, and how."""
+        self._threads[-1].join(1)  # which may be about to say why
+        self._threads[-2].join(1)
+        lines = self._last.decode("utf-8", "replace").strip().splitlines()
+        words = f" Its last words: {lines[-1][:150]}" if lines else ""
+        return self.stopped or ("crashed", f"The process ended.{words}")
+
     def stop(self, outcome=None, message=""):
         """End it and all that it started; what for is kept, the first time."""
         if outcome and self.stopped is None:
             self.stopped = (outcome, message)
-        for process in reversed(self._tree()):
+        for process in self._tree():  # the parent first, which could start others
             with contextlib.suppress(psutil.Error):
                 process.kill()
         if os.name != "nt":
@@ -154,17 +159,18 @@ class Confined:
         self._closed.set()
         self._process.wait()
         for thread in self._threads:
-            thread.join()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError, ValueError):
+            thread.join(2)
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.close()
+        # Where nothing keeps processes in, one may have got away and hold the pipe: then closing it would wait for it.
+        for stream, thread in zip(self._readers, self._threads, strict=False):
+            if not thread.is_alive():
                 stream.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def last_words(self):
-        """Return the end of what it said on stderr."""
-        return self._last.decode("utf-8", "replace")
-
     def _tree(self):
+        if self._process.returncode is not None:
+            return []
         try:
             process = psutil.Process(self._process.pid)
             return [process, *process.children(recursive=True)]
@@ -175,7 +181,7 @@ class Confined:
         with contextlib.suppress(OSError, ValueError):
             while line := self._process.stdout.readline(LONGEST + 1):
                 if len(line) > LONGEST:
-                    self.stop("printed too much", "It sent more than 64 MB in one piece.")
+                    self.stop("printed too much", f"It sent more than {LONGEST / 1e6:.0f} MB in one piece.")
                     break
                 self._put(line)
         self._put(b"")
@@ -198,12 +204,12 @@ class Confined:
 
     def _watch(self):
         while self._process.poll() is None:
-            held = 0
-            for process in self._tree():
+            held, tree = 0, self._tree()
+            for process in tree:
                 with contextlib.suppress(psutil.Error):
                     held += process.memory_info().rss
-            self.peak = max(self.peak, held)
             if held > self.memory:
-                self.stop("out of memory", f"It held more than {self.memory / 1e9:.1f} GB.")
-                return
-            time.sleep(_EVERY)
+                return self.stop("out of memory", f"It held more than {self.memory / 1e9:.1f} GB.")
+            if len(tree) > _PROCESSES:
+                return self.stop("crashed", f"It ran more than {_PROCESSES} processes.")
+            self._closed.wait(_EVERY)

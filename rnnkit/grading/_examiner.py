@@ -3,6 +3,7 @@
 No code of a student's runs here. See `_channel` for what comes in.
 """
 
+import itertools
 import json
 import os
 import stat
@@ -13,26 +14,22 @@ from pathlib import Path
 from rnnkit import exercises
 from rnnkit.grading import _cells
 from rnnkit.grading._answers import RUN
-from rnnkit.grading._channel import Channel, Fault
+from rnnkit.grading._channel import Channel
 from rnnkit.grading._confine import Confined, level
+from rnnkit.grading._data import Fault
 
 _LARGEST = 50_000_000  # bytes of a notebook
 _FAULTS = 3  # exercises of one notebook that may hang or crash before the rest is not run
-_PROCESSES = 1000  # processes and threads of one student; TensorFlow alone starts some dozens
+_THREADS = 1000  # of one student, those of all processes together; TensorFlow alone starts some dozens
 
 
 def serve():
-    """Grade notebooks, one a line of stdin; say on stdout what is begun and what it came to."""
+    """Grade notebooks, one a line of stdin; write their rows to stdout, each as it is known, and null after the last."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints
-
-    def say(said):
-        target.write(json.dumps(said).encode() + b"\n")
-
     for line in source:
-        for said in grade(**json.loads(line)):
-            say(said)
-        say({"end": True})
+        for row in itertools.chain(grade(**json.loads(line)), [None]):
+            target.write(json.dumps(row).encode() + b"\n")
 
 
 def read(path):
@@ -74,13 +71,13 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
         hidden: Folders that it does not see.
 
     Yields:
-        {"begin": name} and {"row": [name, outcome, message]}; the name is "" for what concerns the whole notebook.
+        (name, outcome, message); the name is "" for what concerns the whole notebook.
     """
     try:
         returned = read(notebook)
     except ValueError as error:
         for name in wanted:
-            yield {"row": [name, "malformed", str(error)]}
+            yield name, "malformed", str(error)
         return
     ours = read(lesson)
     signs = _cells.tampering(returned)
@@ -89,13 +86,12 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
         signs.append(f"the check is gone or changed: {', '.join(changed)}")
     if signs:
         message = "Without effect, for answers are examined elsewhere, but look at it: " + "; ".join(signs[:5])
-        yield {"row": ["", "tampered", message]}
+        yield "", "tampered", message
     student, faults = _Student(seconds, memory, prints, hidden), 0
     try:
         for task in _cells.tasks(ours, returned):
             if task.exercise not in wanted:
                 continue
-            yield {"begin": task.exercise}
             if faults >= _FAULTS:
                 outcome = "not run", f"{_FAULTS} exercises of this notebook had to be stopped before."
             elif not task.found:
@@ -108,7 +104,7 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
                 except Fault as fault:
                     outcome = fault.outcome, fault.message
                     faults += fault.outcome != "not examined"
-            yield {"row": [task.exercise, *outcome]}
+            yield task.exercise, *outcome
     finally:
         student.close()
 
@@ -142,14 +138,14 @@ class _Student:
 
     def _examine(self, task):
         if self.process is None:
-            processes = None if level() == "none" else _PROCESSES
-            code = f"from rnnkit.grading._answers import serve; serve({self.memory}, {processes})"
+            threads = None if level() == "none" else _THREADS  # else all that the teacher runs would count
+            code = f"from rnnkit.grading._answers import serve; serve({self.memory}, {threads})"
             self.process = Confined(code, self.memory, self.prints, keep_in=True, hidden=self.hidden)
         if keras := sys.modules.get("keras"):
             keras.utils.set_random_seed(0)
+        self.left = self.seconds
         # A channel of its own for each exercise: nothing of an earlier one can be named in it.
-        channel = Channel(self._read, self.process.write, lends=True)
-        channel.deadline = time.monotonic() + self.seconds
+        channel = Channel(self._read, self._write, examines=True)
         try:
             answer = channel.call(RUN, (task.cells, task.expression, task.exercise))
         except Exception as error:
@@ -158,17 +154,22 @@ class _Student:
             outcome = exercises.evaluate(task.exercise, answer)
         return outcome.status, outcome.message
 
-    def _read(self, left):
+    def _read(self):
+        """Return the next line of the answers; the time of this wait is the student's, what we train is not."""
+        began = time.monotonic()
         try:
-            line = self.process.read(left)
+            line = self.process.read(self.left)
+            self.left -= time.monotonic() - began
+            if self.left < 0:
+                raise TimeoutError
         except TimeoutError:
-            raise Fault("timed out", f"It took more than {self.seconds:.0f} s.") from None
-        if line:
-            return line
-        time.sleep(0.2)  # for those who look at its memory and its output to say why
-        why = self.process.stopped
-        raise Fault(*why) if why else Fault("crashed", f"The process of the answer ended. {self._last_line()}".strip())
+            raise Fault("timed out", f"It took more than {self.seconds:g} s.") from None
+        if not line:
+            raise Fault(*self.process.why())
+        return line
 
-    def _last_line(self):
-        lines = self.process.last_words().strip().splitlines()
-        return f"Its last words: {lines[-1][:150]}" if lines else ""
+    def _write(self, line):
+        try:
+            self.process.write(line)
+        except OSError:
+            raise Fault(*self.process.why()) from None
