@@ -210,7 +210,7 @@ def use_or_reference(name, answer):
 def progress(lesson=None):
     """Show which exercises are done, as far as they were found correct in a notebook on this machine.
 
-    It is kept in a small file that can be deleted, `~/.rnnkit/progress.json`, or the one that the environment variable
+    It is kept in a small file that can be deleted, `~/.rnnkit/progress.txt`, or the one that the environment variable
     RNNKIT_PROGRESS names (`off`: none). Nothing leaves the machine.
 
     Args:
@@ -233,8 +233,11 @@ def progress(lesson=None):
     if _expected():  # a run of the course's own, which must say the same each time and on each machine
         _display.show("Your progress:", "shown here when you work through the lesson, and kept on your machine only.")
         return
-    path = _progress.file()
-    done, trouble = _progress.read(path)
+    path, done, trouble = _progress.file(), {}, ""
+    try:
+        done = _progress.read(path)
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        trouble = str(error)
     shown = lessons if lesson is None else {lesson: lessons[lesson]}
     rows = [
         (
@@ -255,7 +258,7 @@ def _kept(path, trouble):
     if path is None:
         return f"It is not kept: {_progress.VARIABLE} is off, or there is no home folder."
     if trouble:
-        return f"{path} cannot be read, so that nothing counts as done. {trouble} Delete it to begin anew."
+        return f"{path} cannot be read, so that nothing counts as done ({trouble}). Delete it to begin anew."
     return f"Kept in {path} on this machine only; delete it to begin anew."
 
 

@@ -1,17 +1,17 @@
 """Which exercises a learner has done: a small file at home that they can read, copy and delete, and nothing else.
 
-Keeping it must never get in the way of a check: where it cannot be read it counts as empty, where it cannot be written
-nothing is kept.
+A line for each, `exercise day`, added at the end, so that kernels at work at the same time do not undo each other.
+Keeping it must never get in the way of a check: a line that says something else is passed over, and where the file
+cannot be read or written nothing is kept.
 """
 
 import contextlib
 import datetime
-import json
 import os
+import re
 from pathlib import Path
 
 from rnnkit import _display
-from rnnkit._export import atomic_writer
 
 VARIABLE = "RNNKIT_PROGRESS"  # another file, or "off"
 
@@ -22,41 +22,40 @@ def file():
     if place.lower() == "off":
         return None
     with contextlib.suppress(RuntimeError):  # no home
-        return Path(place or "~/.rnnkit/progress.json").expanduser()
+        return Path(place or "~/.rnnkit/progress.txt").expanduser()
     return None
 
 
 def note(name):
     """Note that an exercise is done, the first time that it is; only in a notebook in which someone works."""
-    if not _display.in_a_notebook():
-        return
     path = file()
-    done, _ = read(path)
-    if path is None or name in done:
+    if path is None or not _display.in_a_notebook():
         return
     with contextlib.suppress(OSError, ValueError):
+        if name in read(path):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(path, "w", encoding="utf-8") as opened:
-            json.dump({"done": done | {name: datetime.date.today().isoformat()}}, opened, indent=1)
+        with open(path, "a", encoding="utf-8") as opened:
+            opened.write(f"{name} {datetime.date.today().isoformat()}\n")
 
 
 def read(path):
-    """Return what is done, and what is wrong with the file.
+    """Return what is done.
 
     Args:
         path: pathlib.Path or None.
 
     Returns:
-        A dict from exercise to the day on which it was done, and a sentence, "" if all is well.
+        A dict from exercise to the day on which it was done.
+
+    Raises:
+        OSError, ValueError: If there is a file and it cannot be read.
     """
     try:
-        done = json.loads(path.read_text(encoding="utf-8"))["done"] if path else {}
-        if all(isinstance(word, str) for pair in done.items() for word in pair):
-            return done, ""
-        return {}, "It does not hold what it should."
+        text = path.read_text(encoding="utf-8", errors="replace") if path else ""
     except FileNotFoundError:
-        return {}, ""
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, f"{error}."
-    except (AttributeError, KeyError, TypeError):
-        return {}, "It does not hold what it should."
+        return {}
+    done = {}
+    for name, day in re.findall(r"([a-z]\w*) (\d{4}-\d\d-\d\d)", text):
+        done.setdefault(name, day)
+    return done

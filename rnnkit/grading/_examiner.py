@@ -24,7 +24,7 @@ _THREADS = 1000  # of one student, those of all processes together; TensorFlow a
 
 
 def serve():
-    """Grade notebooks, one a line of stdin; write their rows to stdout, each as it is known, and null after the last."""
+    """Grade notebooks, one a line of stdin; write each row to stdout when it is known, and null after the last."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints
     for line in source:
