@@ -29,7 +29,7 @@ def main(argv=None):
     grade.add_argument("folder", metavar="DIR", help="with a folder for each student: DIR/STUDENT/NN_name.ipynb")
     grade.add_argument("--out", default="grades.csv", metavar="FILE", help="the table to write (%(default)s)")
     grade.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (one a core)")
-    grade.add_argument("--seconds", type=float, default=120, metavar="S", help="of an exercise (%(default)s)")
+    grade.add_argument("--seconds", type=float, default=60, metavar="S", help="that an answer may take (%(default)s)")
     grade.add_argument("--memory", type=float, default=3, metavar="GB", help="of a student's process (%(default)s)")
     lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")

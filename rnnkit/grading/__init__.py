@@ -24,7 +24,7 @@ _OWN_MEMORY = 4_000_000_000  # bytes for models and trainings; the student's pro
 _START = 120  # seconds that an exercise may take beside what the student's code may: to start, and to train
 
 
-def grade(folder, out, lessons, *, jobs=None, seconds=120, memory=3.0, prints=10.0, say=print):
+def grade(folder, out, lessons, *, jobs=None, seconds=60, memory=3.0, prints=10.0, say=print):
     """Examine every returned notebook and write a table of outcomes.
 
     The table is written anew after each notebook: what is known is kept, whatever happens to the rest.

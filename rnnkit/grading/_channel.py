@@ -142,8 +142,8 @@ class Channel:
     def _send(self, frame):
         line = json.dumps(frame).encode() + b"\n"
         if len(line) > LONGEST:
-            large = f"the answer is larger than {LONGEST / 1e6:.0f} MB"
-            line = json.dumps({"raised": {"kind": "", "text": large, "told": large}}).encode() + b"\n"
+            told = {"kind": "", "text": _data.TOO_LARGE, "told": _data.TOO_LARGE}
+            line = json.dumps({"raised": told}).encode() + b"\n"
         self._write(line)
 
     def _receive(self):

@@ -4,6 +4,9 @@ import base64
 
 import numpy as np
 
+from rnnkit.grading._confine import LONGEST
+
+TOO_LARGE = f"the answer is larger than {LONGEST / 1e6:.0f} MB"
 _NUMBERS = "biufc"  # NumPy's kinds of data that are numbers
 
 
@@ -71,8 +74,10 @@ def decode(value, otherwise):
 
 
 def encode_array(array):
-    """Return an array of numbers as its type, shape and bytes."""
+    """Return an array of numbers as its type, shape and bytes; ValueError if it is too large to travel."""
     array = np.asarray(array)
+    if array.nbytes > LONGEST:
+        raise ValueError(TOO_LARGE)
     content = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
     return {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": content}
 
