@@ -56,16 +56,17 @@ def _inside(name, hidden):
         return []
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-    empty = [place for place in (Path(name).resolve() for name in ("/tmp", "/run", *hidden)) if place.is_dir()]
-    for place in dict.fromkeys(["/dev/shm", *map(str, empty)]):
-        command += ["--size", str(_SCRATCH), "--tmpfs", place]
-    # What Python runs from may lie in what was just hidden.
-    package = Path(__file__).resolve().parents[1]
-    for place in dict.fromkeys([sys.prefix, sys.base_prefix, *filter(None, sys.path), package]):
+    empty = {Path(place).resolve() for place in ("/tmp", "/run", *hidden)}
+    mounts = {str(place): ["--size", str(_SCRATCH), "--tmpfs"] for place in empty if place.is_dir()}
+    mounts["/dev/shm"] = mounts["/tmp"]
+    # What Python runs from may lie in what is hidden; and what is hidden, in what Python runs from.
+    for place in (sys.prefix, sys.base_prefix, *filter(None, sys.path), Path(__file__).parents[1]):
         found = Path(place).resolve()
-        if found.exists() and any(hides in found.parents for hides in empty):
-            command += ["--ro-bind", str(found), str(found)]
-    for place in dict.fromkeys(["/dev", *map(str, empty[1:])]):
+        if found.exists() and empty & set(found.parents):
+            mounts.setdefault(str(found), ["--ro-bind", str(found)])
+    for place in sorted(mounts):  # a folder before what is in it
+        command += [*mounts[place], place]
+    for place in sorted({"/dev", *mounts} - {"/dev/shm", "/tmp"}):
         command += ["--remount-ro", place]
     return [*command, "--chdir", "/tmp"]
 
