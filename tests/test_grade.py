@@ -381,7 +381,6 @@ def answer_of(source, hidden=(), seconds=20):
         process.close()
 
 
-needs_namespaces = pytest.mark.skipif(_confine.level() == "none", reason="neither bubblewrap nor unshare works here")
 needs_bubblewrap = pytest.mark.skipif(_confine.level() != "bubblewrap", reason="bubblewrap does not work here")
 
 CONNECT = """
@@ -394,12 +393,24 @@ except OSError as error:
 """
 
 
-@needs_namespaces
-def test_there_is_no_network_not_even_to_this_machine():
+LEAVES = """
+import os, sys
+if os.fork() == 0:
+    os.setsid()
+    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(986.75)"])
+"""
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "unshare"])
+def test_there_is_no_network_not_even_to_this_machine_and_nothing_stays(name, monkeypatch):
+    if not _confine._works([*_confine._inside(name, ()), sys.executable, "-I", "-c", "pass"]):
+        pytest.skip(f"{name} does not work here")
+    monkeypatch.setattr(_confine, "level", lambda: name)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         socket.create_connection(("127.0.0.1", port), timeout=3).close()  # from here it can be reached
-        assert answer_of(CONNECT.format(port)) == "refused"
+        assert answer_of(LEAVES + CONNECT.format(port)) == "refused"
+    assert not [found for found in psutil.process_iter(["cmdline"]) if "986.75" in str(found.info["cmdline"])]
 
 
 @needs_bubblewrap
