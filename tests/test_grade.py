@@ -447,13 +447,18 @@ def test_the_teachers_environment_is_not_handed_on(monkeypatch):
     assert answer_of("import os; answer = os.environ.get('SOME_TOKEN', 'none')") == "none"
 
 
-def test_where_nothing_keeps_code_in_it_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(_confine, "level", lambda: "none")
+def test_where_nothing_keeps_code_in_it_works_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # on which there is neither bwrap nor unshare
+    _confine.level.cache_clear()
     (tmp_path / "lessons").mkdir()
     (tmp_path / "lessons" / "05_small.ipynb").write_text(notebook(STUB), encoding="utf-8")
-    put(tmp_path, "anna", notebook(STUB))
+    put(tmp_path, "anna", notebook(cells(threshold="    return 0", letter="...")))
     said = []
-    grading.grade(tmp_path / "returned", tmp_path / "out.csv", tmp_path / "lessons", jobs=1, say=said.append)
+    try:
+        rows = grading.grade(tmp_path / "returned", tmp_path / "out.csv", tmp_path / "lessons", say=said.append)
+    finally:
+        _confine.level.cache_clear()
+    assert [row[3] for row in rows] == [CORRECT, NOT_YET, OPEN]
     assert "THE NETWORK IS NOT CUT OFF" in said[0]
 
 

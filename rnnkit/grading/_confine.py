@@ -57,7 +57,7 @@ def _inside(name, hidden):
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
     empty = {place for place in (Path(name).resolve() for name in ("/tmp", "/run", *hidden)) if place.is_dir()}
-    mounts = dict.fromkeys(["/dev/shm", *map(str, empty)], ["--size", str(_SCRATCH), "--tmpfs"])
+    mounts = {place: ["--size", str(_SCRATCH), "--tmpfs"] for place in ("/dev/shm", *map(str, empty))}
     # What Python runs from may lie in what is hidden; and what is hidden, in what Python runs from.
     for place in (sys.prefix, sys.base_prefix, *filter(None, sys.path), Path(__file__).parents[1]):
         found = Path(place).resolve()
