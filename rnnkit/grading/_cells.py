@@ -8,7 +8,7 @@ import ast
 import builtins
 import re
 import symtable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _MACHINERY = ("rnnkit.exercises", "rnnkit.grading")
 _PATCHES = ("setattr", "delattr", "patch", "mock.patch")
@@ -108,6 +108,7 @@ def tasks(lesson, returned):
     Returns:
         A list of `Task`, in the lesson's order.
     """
+    returned = _recognised(lesson, returned)
     return [_task(lesson, returned, *what) for what in exercises_of(lesson).items()]
 
 
@@ -248,6 +249,24 @@ def _suspicion(node):
     return None
 
 
+def _recognised(lesson, returned):
+    """Return a student's cells under our ids, where these were lost, as some editors lose them.
+
+    A cell is known by the exercise that it checks, or by its source if nothing was changed in it.
+    """
+    ours, kept, known = {cell.id for cell in lesson}, {cell.id for cell in returned}, {}
+    for cell in lesson:
+        if cell.id not in kept:
+            known.update(dict.fromkeys([*dict(cell.checks), cell.source.strip()], cell.id))
+    cells = []
+    for cell in returned:
+        signs = [] if cell.id in ours else [*dict(cell.checks), cell.source.strip()]
+        identity = next((known[sign] for sign in signs if sign in known), cell.id)
+        known = {sign: other for sign, other in known.items() if other != identity}
+        cells.append(replace(cell, id=identity))
+    return cells
+
+
 # --- what an exercise needs ---------------------------------------------------------------------------------------
 
 
@@ -270,7 +289,7 @@ def _merged(lesson, returned, place, answers, wanted, name):
     """Return our cells and the student's own in one order, with the student's answers in it; and those answers.
 
     A cell of the student's own is an answer if it binds what is examined, and stands before the check or checks it
-    itself: people copy a cell and work in the copy. Where ids were lost, as some editors lose them, all cells are own.
+    itself: people copy a cell and work in the copy.
     """
     ours = {cell.id for cell in lesson}
     after, known = {}, None

@@ -105,6 +105,8 @@ class Channel:
         """Return the value that came back, or raise what was raised; change what was passed as it was changed there."""
         if "raised" in frame:
             raise _error(frame["raised"])
+        if "returned" not in frame:
+            raise _data.malformed()
         if frame.get("idle") is True:
             raise exercises._NotAttempted
         changed = self.decode(frame.get("changed"))
@@ -113,7 +115,7 @@ class Channel:
         for place, value in (changed or {}).items():
             if place in range(len(args)):
                 _change(args[place], value)
-        return self.decode(frame.get("returned"))
+        return self.decode(frame["returned"])
 
     def _answer(self, frame):
         """Call a function of this end for the other; return the exception that it raised, or None."""
