@@ -471,7 +471,7 @@ read, write = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if (child := os.fork()) == 0:
-        time.sleep(60)
+        time.sleep(30)
     os.write(write, b"%d" % child)
     os._exit(0)
 answer = int(os.read(read, 20))
