@@ -38,6 +38,7 @@ _NAMES = {
     "hint": "exercises",
     "solution": "exercises",
     "use_or_reference": "exercises",
+    "progress": "exercises",
     "start_lesson": "lesson",
 }
 

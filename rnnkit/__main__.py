@@ -1,4 +1,4 @@
-"""The command line: `doctor` and `lab` for learners, `handout` for teachers, the other commands for authors."""
+"""The command line: `doctor`, `lab`, `progress` for learners, `handout`, `grade` for teachers, others for authors."""
 
 import argparse
 import os
@@ -26,6 +26,13 @@ def main(argv=None):
     handout.add_argument("--branch", default="handout", help="of the repository, which DIR will be pushed to (handout)")
     handout.add_argument("--course", default="main", help="branch of the repository with the course itself (main)")
     handout.add_argument("--hub", help="address of a JupyterHub with nbgitpuller, for links to it")
+    commands.add_parser("progress", help="say which exercises you have done")
+    grade = commands.add_parser("grade", help="examine the notebooks that a class returned (for teachers)")
+    grade.add_argument("folder", metavar="DIR", help="with a folder for each student: DIR/STUDENT/NN_name.ipynb")
+    grade.add_argument("--out", default="grades.csv", metavar="FILE", help="the table to write (%(default)s)")
+    grade.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (one a core)")
+    grade.add_argument("--seconds", type=float, default=60, metavar="S", help="that an answer may take (%(default)s)")
+    grade.add_argument("--memory", type=float, default=3, metavar="GB", help="of a student's process (%(default)s)")
     lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
     reference = commands.add_parser("reference", help="make docs/reference.md from the docstrings (for authors)")
@@ -44,6 +51,10 @@ def main(argv=None):
         return diagnose()
     if arguments.command == "handout":
         return hand_out(arguments)
+    if arguments.command == "progress":
+        return show_progress()
+    if arguments.command == "grade":
+        return grade_notebooks(arguments)
     make = {"lessons": make_lessons, "reference": make_reference, "records": make_records}[arguments.command]
     return make(arguments.check)
 
@@ -124,6 +135,37 @@ def hand_out(arguments):
         print(f"{count} lessons, their links and an environment are in {folder}. Push it as branch {place.branch}.")
     else:
         print(f"{count} lessons are in {folder}. Students need rnnkit installed; `rnnkit doctor` says what is missing.")
+    return 0
+
+
+def show_progress():
+    """Print which exercises are done."""
+    from rnnkit import exercises
+
+    exercises.progress()
+    return 0
+
+
+def grade_notebooks(arguments):
+    """Examine returned notebooks and write a table; return 1 if there are none, or nowhere to write."""
+    lessons = find_folder("lessons", "[0-9][0-9]_*.ipynb")
+    if lessons is None:
+        return 1
+    try:
+        from rnnkit import grading
+    except ImportError as error:
+        print(f"{error}. Grading needs the environment of the course, with psutil in it.", file=sys.stderr)
+        return 1
+    limits = {"jobs": arguments.jobs, "seconds": arguments.seconds, "memory": arguments.memory}
+    try:
+        rows = grading.grade(arguments.folder, arguments.out, lessons, **limits)
+    except (OSError, ValueError) as error:
+        print(f"Nothing was graded: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"Stopped. What was graded before is in {arguments.out}.", file=sys.stderr)
+        return 130
+    print(f"{len(rows)} rows are in {arguments.out}.")
     return 0
 
 

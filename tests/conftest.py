@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
+os.environ["RNNKIT_PROGRESS"] = "off"  # nor counts as what the learner at this machine has done
 ON_TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 
 

@@ -104,6 +104,8 @@ def test_rate_right(answer):
     ("answer", "words"),
     [
         (lambda W, h: np.linalg.norm(W, 2) * np.mean(1 - h**2), "largest singular value"),
+        (lambda W, h: np.linalg.norm(W) * np.mean(1 - h**2), "no eigenvalue"),
+        (lambda W, h: radius(W) * np.sum(1 - h**2), "slopes are added up"),
         (lambda W, h: radius(W), "spectral radius alone"),
         (lambda W, h: np.mean(1 - h**2), "mean slope alone"),
         (lambda W, h: np.linalg.eigvals(W).real.max() * np.mean(1 - h**2), "largest real part"),

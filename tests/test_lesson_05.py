@@ -90,6 +90,8 @@ def scaled_by(factor):
         (scaled_by(lambda g, c: c / sum(np.linalg.norm(part) for part in g)), "norms of the arrays are added up"),
         (scaled_by(lambda g, c: c / max(np.abs(part).max() for part in g)), "not the largest number"),
         (scaled_by(lambda g, c: c / max(np.linalg.norm(part) for part in g)), "not the largest of the arrays' norms"),
+        (scaled_by(lambda g, c: c / np.sqrt(np.mean(np.concatenate([part.ravel() for part in g]) ** 2))), "averaged"),
+        (scaled_by(lambda g, c: c / sum(np.abs(part).sum() for part in g)), "absolute values are added up"),
         (scaled_by(lambda g, c: norm(g) / c), "upside down"),
         (lambda g, c: [part * np.minimum(1, c / np.float64(norm(g)) * norm(g) / norm(g)) for part in g], "0 / 0"),
         (lambda g, c: np.concatenate([part.ravel() for part in g]), "return a list of arrays"),

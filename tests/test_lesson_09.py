@@ -378,6 +378,14 @@ def test_draw_right(answer):
             lambda scores, temperature, u: min(3, np.sum(np.cumsum(softmax(scores) / temperature) < u)),
             "you divide the probabilities",
         ),
+        (
+            lambda scores, temperature, u: np.searchsorted(np.cumsum(np.exp(scores / temperature)), u),
+            "always return index 0",
+        ),
+        (
+            lambda scores, temperature, u: np.searchsorted(np.cumsum(np.exp((scores - scores.max()) / temperature)), u),
+            "do not add up to 1",
+        ),
         (lambda scores, temperature, u: by_counting(scores, temperature, u) - 1, "from 0 to 3; received -1"),
         (lambda scores, temperature, u: by_counting(scores, 1 / temperature, u), "upside down"),
         (

@@ -22,6 +22,7 @@ from importlib import import_module
 import numpy as np
 
 from rnnkit import _display
+from rnnkit.exercises import _progress
 
 CORRECT = "correct"
 NOT_YET = "not yet"
@@ -133,6 +134,8 @@ def check(name, answer):
     if outcome.status == NOT_ATTEMPTED:
         text = f"{text or 'Replace the `...` with your answer and run this cell again.'} Stuck? `rnnkit.hint({name!r})`"
     _display.show(f"{_MARKS[outcome.status]} {name}: {outcome.status}.", text)
+    if outcome.status == CORRECT:
+        _progress.note(name)
     expected = _expected()
     if expected not in (None, outcome.status):
         raise AssertionError(f"Exercise {name} should be {expected!r} here; it is {outcome.status!r}. {text}")
@@ -204,6 +207,61 @@ def use_or_reference(name, answer):
     return catalogue()[name].reference
 
 
+def progress(lesson=None):
+    """Show which exercises are done, as far as they were found correct in a notebook on this machine.
+
+    It is kept in a small file that can be deleted, `~/.rnnkit/progress.txt`, or the one that the environment variable
+    RNNKIT_PROGRESS names (`off`: none). Nothing leaves the machine.
+
+    Args:
+        lesson: The lesson's two digits; unless given, all of them.
+
+    Raises:
+        ValueError: If there is no such lesson.
+
+    Example:
+        >>> progress("no such lesson")
+        Traceback (most recent call last):
+        ...
+        ValueError: Lessons are two digits, '00' to '09'; received 'no such lesson'.
+    """
+    lessons = {}
+    for exercise in catalogue().values():
+        lessons.setdefault(exercise.lesson, []).append(exercise.name)
+    if lesson not in (None, *lessons):
+        raise ValueError(f"Lessons are two digits, {min(lessons)!r} to {max(lessons)!r}; received {lesson!r}.")
+    if _expected():  # a run of the course's own, which must say the same each time and on each machine
+        _display.show("Your progress:", "shown here when you work through the lesson, and kept on your machine only.")
+        return
+    path, done, trouble = _progress.file(), {}, ""
+    try:
+        done = _progress.read(path)
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        trouble = str(error)
+    shown = lessons if lesson is None else {lesson: lessons[lesson]}
+    rows = [
+        (
+            f"lesson {number}",
+            f"{sum(name in done for name in names)} of {len(names)}",
+            ", ".join(name for name in names if name not in done) or "none",
+        )
+        for number, names in shown.items()
+    ]
+    count, total = (sum(name in done for name in catalogue()), len(catalogue()))
+    _display.table(
+        f"{count} of the course's {total} exercises are done.", ("", "done", "open"), rows, _kept(path, trouble)
+    )
+
+
+def _kept(path, trouble):
+    """Return where the progress is kept, and what is wrong there."""
+    if path is None:
+        return f"It is not kept: {_progress.VARIABLE} is off, or there is no home folder."
+    if trouble:
+        return f"{path} cannot be read, so that nothing counts as done ({trouble}). Delete it to begin anew."
+    return f"Kept in {path} on this machine only; delete it to begin anew."
+
+
 # --- what tests and graders call ------------------------------------------------------------------------------
 
 
@@ -235,16 +293,33 @@ def evaluate(name, answer):
         if not isinstance(remark, str | None):
             raise TypeError(f"`examine` returns None or a remark, and raises NotYet; it returned {remark!r}")
         return Outcome(CORRECT, remark or "")
-    except NotYet as why:
-        return Outcome(NOT_YET, str(why))
-    except (_NotAttempted, NotImplementedError) as why:
-        return Outcome(NOT_ATTEMPTED, str(why))
     except Exception as error:
-        # Whatever is done with a `...` left in the middle of a function, the complaint names its type. (NumPy's
-        # own errors about an ellipsis in an index or in einsum do not call it a type.)
-        if re.search(r"'ellipsis'|type ellipsis", str(error)):
-            return Outcome(NOT_ATTEMPTED, "A `...` still stands in it.")
-        return Outcome(NOT_YET, _complaint(error, answer))
+        return outcome_of(error, answer)
+
+
+def outcome_of(error, answer=None):
+    """Say what an exception tells of an answer.
+
+    Args:
+        error: What the answer, or its examiner, raised.
+        answer: The answer, for its place in the learner's code.
+
+    Returns:
+        The `Outcome`.
+
+    Example:
+        >>> outcome_of(NotYet("the sign is wrong.")).status
+        'not yet'
+    """
+    if isinstance(error, NotYet):
+        return Outcome(NOT_YET, str(error))
+    if isinstance(error, _NotAttempted | NotImplementedError):
+        return Outcome(NOT_ATTEMPTED, str(error))
+    # Whatever is done with a `...` left in the middle of a function, the complaint names its type. (NumPy's
+    # own errors about an ellipsis in an index or in einsum do not call it a type.)
+    if re.search(r"'ellipsis'|type ellipsis", str(error)):
+        return Outcome(NOT_ATTEMPTED, "A `...` still stands in it.")
+    return Outcome(NOT_YET, _complaint(error, answer))
 
 
 @functools.cache
@@ -474,6 +549,8 @@ def _does_nothing(function):
 
 def _complaint(error, answer):
     """Tell the learner about an exception: where in their own code it arose, if it did."""
+    if told := getattr(error, "told", ""):  # in the process of the answer, by this function
+        return told
     what = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...").rstrip(":")
     own = {"__main__"}  # a notebook's cells
     if inspect.isroutine(answer) or inspect.isclass(answer):

@@ -82,6 +82,9 @@ def _examine_rate(answer):
         "that is the largest singular value times the slope. The spectral radius is about eigenvalues": (
             np.linalg.svd(W)[1][0] * slope
         ),
+        "that takes the root of the sum of all squares of W, which is no eigenvalue. The spectral radius is the "
+        "largest absolute value of np.linalg.eigvals(W)": np.linalg.norm(W) * slope,
+        "the slopes are added up. Average them, for a rate is what one step does": largest * np.sum(1 - h**2),
         "that is the spectral radius alone. Each step also passes through tanh: multiply by the mean slope": largest,
         "that is the mean slope alone. Each step also passes through the kernel": slope,
         "that takes the largest real part. Eigenvalues are complex: the radius is the largest absolute value": (

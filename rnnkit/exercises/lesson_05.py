@@ -37,7 +37,7 @@ def _examine_clip(answer):
         ) from None
     norm = _norm(large)
     each = [np.linalg.norm(gradient) for gradient in large]
-    largest = max(np.abs(gradient).max() for gradient in large)
+    largest, count = max(np.abs(gradient).max() for gradient in large), sum(gradient.size for gradient in large)
     for mistake, wrong in {
         "you return the gradients as they were, though their norm exceeds the threshold": large,
         "each array is scaled by its own norm: that is `clipnorm`, and it turns the step. One norm, and one factor, "
@@ -50,6 +50,10 @@ def _examine_clip(answer):
         "the norm is not the largest number, but the root of the sum of all squares": [g / largest for g in large],
         "the norm is not the largest of the arrays' norms. Add up their squares, then take the root": [
             g / max(each) for g in large
+        ],
+        "the squares are averaged. The norm is the root of their sum": [g * np.sqrt(count) / norm for g in large],
+        "the absolute values are added up. Add the squares, then take the root": [
+            g / sum(np.abs(one).sum() for one in large) for g in large
         ],
         "the factor stands upside down: it is threshold / norm": [g * norm for g in large],
     }.items():

@@ -362,18 +362,27 @@ def _examine_draw(answer):
         return np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
 
     found = shares(answer, 0.5)
+    if found[0] == 1:
+        raise NotYet(
+            "you always return index 0, though `u` goes from 0 to 1. If the shares are exp(scores / temperature), the "
+            "first alone is larger than 1: divide each by the sum of all, so that they add up to 1."
+        )
     if found.max() == 1 or (shares(answer, 0.5) != found).any():
         raise NotYet(
             "`u` has no effect. Return the index in whose share `u` lies: not always that of the largest score, and "
             "not one that you draw with a random number of your own."
         )
     ends = np.cumsum(softmax(scores)) / 0.5  # of probabilities divided by the temperature
+    undivided = np.cumsum(np.exp((scores - scores.max()) / 0.5))
     for mistake, wrong in {
         "the temperature has no effect: divide the scores by it, before exp. Dividing probabilities changes nothing "
         "once they add up to 1": softmax(scores),
         "the temperature is upside down: divide the scores by it, do not multiply": softmax(scores * 0.5),
         "you divide the probabilities by the temperature, and then they no longer add up to 1. Divide the scores, "
         "before exp": np.diff(np.clip(ends, 0, 1), prepend=0),
+        "the shares do not add up to 1: divide each exp by the sum of all": np.diff(
+            np.clip(undivided, 0, 1), prepend=0
+        ),
     }.items():
         if np.abs(found - wrong).max() < 0.01:
             raise NotYet(mistake + ".")
