@@ -24,7 +24,7 @@ ALLOWED = {
     "_gates": {"_backend", "_loop", "_model", "layers"},
     "_loop": {"_backend"},
     "_model": {"_backend"},
-    "_notebooks": set(),
+    "_notebooks": {"_export"},
     "_perturbation": {"_backend", "_loop", "layers"},
     "_precision": {"_backend", "_model"},
     "_recording": {"_export"},

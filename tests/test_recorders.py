@@ -405,6 +405,8 @@ def test_recording_is_saved_loaded_and_tabled(tmp_path):
     assert len(frame) == 5 * STEPS
     kernel = frame.query("layer == 'rnn' and weight == 'kernel'")
     np.testing.assert_array_equal(kernel["norm"], recorder.history["rnn/kernel"])
+    np.testing.assert_array_equal(kernel["clipped_norm"], recorder.clipped["rnn/kernel"])
+    assert (kernel["norm"] > kernel["clipped_norm"]).any()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a recording", b"PK\x03\x04 cut off"])
