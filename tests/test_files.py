@@ -386,6 +386,15 @@ def test_the_first_gradient_that_is_not_finite_is_named():
     assert recording.nonfinite == (1, "b/kernel")
 
 
+@pytest.mark.parametrize("rule", ["clipnorm", "global_clipnorm"])
+def test_clipping_shortens_what_is_long_and_leaves_what_is_short(rule):
+    recording = Recording(["a/kernel", "b/kernel"], (rule, 1.0))
+    recording.append(range(2), [[0.3, 0.4, 0.5], [3, 4, 5]])
+    left = {"clipnorm": [1, 1, np.sqrt(2)], "global_clipnorm": [0.6, 0.8, 1]}[rule]
+    clipped = [*recording.clipped.values(), recording.clipped_global_norm]
+    np.testing.assert_allclose(clipped, np.transpose([[0.3, 0.4, 0.5], left]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("rule", [(None, None), ("clipnorm", 1.0), ("global_clipnorm", 1.0)])
 def test_gradients_that_are_zero_or_not_finite_are_clipped_without_a_warning(rule):
     recording = Recording(["a/kernel"], rule)

@@ -270,6 +270,7 @@ def test_entries_that_are_zero_are_counted():
     build(**EAGER).fit(x, y, callbacks=[recorder], verbose=0)
     np.testing.assert_array_equal(recorder.measured["zero_fraction"]["rnn/kernel"], 0.5)
     np.testing.assert_array_equal(recorder.measured["histogram"]["rnn/kernel"][:, 0], 0.5)
+    np.testing.assert_array_equal(recorder.measured["zero_fraction"]["rnn/recurrent_kernel"], 0)
 
 
 def test_an_unknown_measure_is_answered_with_those_there_are():

@@ -48,6 +48,7 @@ _DIFFERENCES = "test_probes.py::test_state_gradients_are_the_central_differences
 _GATES = "test_gates.py::test_gates_are_those_of_the_published_equations"
 _GATE_RECORDER = "test_gates.py::TestGateRecorder"
 _FLOW_RECORDER = "test_recorders.py::TestStateGradientRecorder"
+_OPTIMIZERS = "test_training_modes.py::test_every_optimizer_trains_as_without_a_recorder_and_shows_its_gradients"
 _LAYERS = "test_layers.py::test_the_gru_does_what_its_docstring_says"
 
 MUTANTS = [
@@ -148,7 +149,7 @@ MUTANTS = [
         "_recording.py",
         "scale = bound / np.maximum(norms, bound)",
         "scale = bound / norms",
-        (f"{_NORMS}[global_clipnorm]",),
+        ("test_files.py::test_clipping_shortens_what_is_long_and_leaves_what_is_short",),
     ),
     Mutant(
         "each weight clipped by the norm of all under clipnorm",
@@ -176,7 +177,7 @@ MUTANTS = [
         "_tap.py",
         "None if gradient is None else _backend.dense(gradient) / scale for gradient in gradients",
         "None if gradient is None else _backend.dense(gradient) for gradient in gradients",
-        ("test_recorders.py::test_loss_scaling_gives_true_norms_and_no_row_for_a_skipped_step",),
+        (f"{_OPTIMIZERS}[loss scaled by hand-eager]",),
     ),
     Mutant(
         "repeated rows of an Embedding not added up",
