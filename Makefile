@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
+.PHONY: help lab test test-hard test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,8 +47,23 @@ unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has
 			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) -m "not thorough" $(UNIT) || exit; \
 		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
 
-test-hard: $(READY) ## the combinations that `make test` leaves out, for it tries their parts apart
+test-hard: $(READY) ## what takes long: combinations, long runs, interrupts, and rnnkit broken on purpose; an hour or so
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
+	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants
+
+# The lock is what learners install; this tells early what the next one will bring.
+test-latest: ## the tests and notebooks on the newest releases that pyproject.toml allows, whatever the lock says
+	rm -rf .venv-latest
+	$(MAKE) .venv-latest/ready
+	@echo "Newer still, but not allowed:"; .venv-latest/bin/python -m pip list --outdated --disable-pip-version-check
+	PYTEST_ADDOPTS="--deselect tests/test_packaging.py::test_the_lock_meets_every_need_and_holds_nothing_besides" \
+		$(MAKE) lint unit solutions lessons-run BIN=.venv-latest/bin READY=.venv-latest/ready
+
+coverage: $(READY) ## how much of rnnkit its tests run on TensorFlow, lines and branches
+	rm -f build/coverage*
+	KERAS_BACKEND=tensorflow $(BIN)/python -m coverage run -m pytest -m "not thorough" $(UNIT)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX and torch, in an environment of their own
 	@for backend in tensorflow jax torch; do \
@@ -96,17 +111,20 @@ lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgra
 	"$(UV)" pip compile pyproject.toml --universal --extra course --extra dev --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock $(ARGS)
 
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-backends .venv-site .pytest_cache .ruff_cache build
+	rm -rf .venv .venv-backends .venv-latest .venv-site .pytest_cache .ruff_cache build
 
 # An environment. Its file `ready` tells that it was built from this lock, so that a second run installs nothing.
 # One that this recipe did not make is never removed unasked: it may be somebody's, and in use.
+PINS := -r requirements.lock
 .venv-backends/ready: EXTRAS := [jax,torch]
-WANTED = -r requirements.lock -e ".$(EXTRAS)"
+.venv-latest/ready: EXTRAS := [course,dev]
+.venv-latest/ready: PINS :=
+WANTED = $(PINS) -e ".$(EXTRAS)"
 WORKS := rnnkit doctor
 # What builds pages trains nothing, so it needs no TensorFlow; what the lock names too has the lock's version.
 .venv-site/ready: WANTED := -c requirements.lock -e ".[site]"
 .venv-site/ready: WORKS := sphinx --version
-.venv/ready .venv-backends/ready .venv-site/ready: requirements.lock pyproject.toml
+.venv/ready .venv-backends/ready .venv-latest/ready .venv-site/ready: requirements.lock pyproject.toml
 	@if [ "$$(uname -sm)" = "Darwin x86_64" ]; then \
 		echo "TensorFlow has no build for Intel Macs. Run the course in a Linux container or virtual machine, or online."; \
 		echo "(On a Mac with an Apple chip: open a terminal that does not run under Rosetta.)"; exit 1; fi

@@ -7,6 +7,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def as_path(path):
+    """Return a path to a file as a `pathlib.Path`.
+
+    Args:
+        path: a text or a `pathlib.Path`. (A number would be taken for a file that is open already, by `open`.)
+
+    Raises:
+        TypeError: if it is anything else.
+        ValueError: if it names no file.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(
+            f"A file is named by a text or a pathlib.Path. Received: {path!r} of type {type(path).__name__}. "
+            "Pass for instance 'run.npz'."
+        )
+    if not Path(path).name or "\0" in os.fspath(path):
+        raise ValueError(f"A file needs a name. Received: {os.fspath(path)!r}. Pass for instance 'run.npz'.")
+    return Path(path)
+
+
 @contextmanager
 def atomic_writer(path, mode="wb", **opening):
     """Open a file to write; an older file of that name stays whole until the new one is complete.
@@ -21,8 +41,18 @@ def atomic_writer(path, mode="wb", **opening):
 
     Yields:
         The open file.
+
+    Raises:
+        TypeError, ValueError: if `path` is no path, or has no name.
+        OSError: if there is a folder or a device, or if the file cannot be written.
     """
-    target = Path(os.path.realpath(path))  # through a link, as `open` would, rather than in the link's place
+    target = Path(os.path.realpath(as_path(path)))  # through a link, as `open` would, rather than in the link's place
+    if target.exists() and not target.is_file():  # root would put a file in the place of /dev/null
+        raise OSError(
+            "A file is written beside its place, and put there when it is complete. "
+            f"Received: {os.fspath(path)!r}, where a {'folder' if target.is_dir() else 'device or pipe'} is. "
+            "Name a file."
+        )
     scratch = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         with open(scratch, mode.replace("w", "x"), **opening) as file:

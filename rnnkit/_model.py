@@ -1,6 +1,7 @@
 """What is inside a model: its layers and weights under the names their owner knows, and errors about them."""
 
 import difflib
+from collections.abc import Iterable
 from contextlib import contextmanager
 
 import numpy as np
@@ -86,10 +87,9 @@ def recurrent_layers(model, names=None):
         )
     if names is None:
         return found
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in found:
-            raise ValueError(unknown_name("recurrent layer", name, found))
+    names = as_names("recurrent layer", names, found)
+    if not names:
+        raise ValueError(f"A layer at least is to be measured, of {list(found)}. Received: none. Leave out `layers`.")
     return {name: found[name] for name in names}
 
 
@@ -102,6 +102,15 @@ def only_recurrent_layer(model, name):
             f"Received: layer=None for a model with {list(found)}. Name one of them, e.g. layer={next(iter(found))!r}."
         )
     return next(iter(found.values()))
+
+
+def as_names(what, names, known):
+    """Return one name, or several, as a list; raise ValueError if one is not among those known."""
+    names = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(unknown_name(what, name, known))
+    return names
 
 
 def unknown_name(what, name, known):
@@ -158,11 +167,18 @@ def require_batch(model, x, y=None):
     """
     inputs = _arrays(x)
     targets = _arrays(y) if y is not None else []
-    for array in inputs + targets:
+    declared = getattr(model, "inputs", None) or []
+    words = "SU" if not declared or any(tensor.dtype == "string" for tensor in declared) else ""
+    for array, words_too in [*((array, words) for array in inputs), *((array, "") for array in targets)]:
         if array.dtype == object:
             raise ValueError(
                 "A probe batch must be an array of numbers. Received: an array of Python objects of shape "
                 f"{array.shape}. Pad the sequences to one length, e.g. with keras.utils.pad_sequences."
+            )
+        if not _holds_numbers(array) and array.dtype.kind not in words_too:
+            raise ValueError(
+                f"A probe batch must be an array of numbers. Received: type {array.dtype}, shape {array.shape}. "
+                "Turn words into numbers before, and take complex numbers apart."
             )
         if array.ndim == 0 or 0 in array.shape:
             raise ValueError(
@@ -175,7 +191,14 @@ def require_batch(model, x, y=None):
                 f"Received: {np.count_nonzero(~np.isfinite(array))} NaN or infinite values in shape {array.shape}. "
                 "Find them with numpy.argwhere(~numpy.isfinite(x))."
             )
-    for array, expected in zip(inputs, _input_shapes(model), strict=False):
+    shapes = _input_shapes(model)
+    if shapes and len(inputs) != len(shapes) and not isinstance(x, dict):  # of a dict Keras takes what it needs
+        raise ValueError(
+            f"A probe batch must have an array for each of the model's {len(shapes)} inputs, {shapes}. "
+            f"Received: {len(inputs)}, of shapes {[array.shape for array in inputs][:5]}. "
+            "Pass NumPy arrays, several as a list; a nested list of numbers counts as that many inputs."
+        )
+    for array, expected in zip(inputs, shapes, strict=False):
         # The first axis is the batch, of any size: Sequential.build(x.shape) notes the size it happened to see.
         expected = (None, *expected[1:])
         fits = len(array.shape) == len(expected) and all(
@@ -195,8 +218,29 @@ def require_batch(model, x, y=None):
         )
 
 
+def require_sample_weight(x, sample_weight):
+    """Check the weights of a probe batch's examples, as `require_batch` does; None are none."""
+    examples = len(_arrays(x)[0])
+    for weights in _arrays(sample_weight) if sample_weight is not None else []:
+        if not _holds_numbers(weights) or weights.ndim == 0 or len(weights) != examples:
+            raise ValueError(
+                f"Sample weights are numbers, one or a row of them for each of the {examples} examples. "
+                f"Received: type {weights.dtype}, shape {weights.shape}. Slice them as x and y."
+            )
+        if weights.dtype.kind == "f" and not np.isfinite(weights).all():
+            raise ValueError(
+                "Sample weights must be finite: one NaN makes every gradient NaN. "
+                f"Received: {np.count_nonzero(~np.isfinite(weights))} NaN or infinite ones. Replace them by 0."
+            )
+
+
 def _arrays(data):
     return [np.asarray(array) for array in keras.tree.flatten(data)]
+
+
+def _holds_numbers(array):
+    """Whether an array is of real numbers: of a kind of NumPy's, or bfloat16 and its like, which NumPy calls void."""
+    return array.dtype.kind in "biuf" or (array.dtype.kind == "V" and array.dtype.type is not np.void)
 
 
 def _input_shapes(model):

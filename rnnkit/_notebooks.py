@@ -8,10 +8,13 @@ A solution is an executed notebook. In its lesson
 - outputs, execution counts and metadata are gone; cell ids stay.
 """
 
+import json
 import re
 from pathlib import Path
 
 import nbformat
+
+from rnnkit._export import atomic_writer
 
 _BEGIN = re.compile(r"(\s*)### BEGIN SOLUTION(?: -> (.*))?")
 _MORE = re.compile(r"\s*### -> (.*)")
@@ -44,7 +47,8 @@ def generate(solutions_dir, lessons_dir):
     written = []
     for path, text in _lessons(solutions_dir, lessons_dir).items():
         if _stored(path) != text:
-            path.write_text(text, encoding="utf-8", newline="\n")
+            with atomic_writer(path, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
             written.append(path)
     for path in _orphans(solutions_dir, lessons_dir):
         path.unlink()
@@ -102,8 +106,7 @@ def _stored(path):
 
 def _lesson(solution):
     """Return the text of the lesson that a solution notebook makes."""
-    # nbformat.read would give a cell without an id a random one; the format's own reader leaves it alone.
-    notebook = nbformat.v4.reads(solution.read_text(encoding="utf-8"))
+    notebook = _read(solution)
     cells = []
     for number, cell in enumerate(notebook.cells, start=1):
         if not cell.get("id"):
@@ -120,8 +123,26 @@ def _lesson(solution):
             cell.outputs, cell.execution_count = [], None
         cells.append(cell)
     lesson = nbformat.v4.new_notebook(cells=cells, metadata=_METADATA)
-    nbformat.validate(lesson)
     return nbformat.writes(lesson) + "\n"
+
+
+def _read(solution):
+    """Return a solution as nbformat has it, cells without ids left as they are."""
+    try:
+        notebook = json.loads(solution.read_text(encoding="utf-8"))
+        for number, cell in enumerate(notebook["cells"]):  # else nbformat would give one that has none a random id
+            cell.setdefault("id", f"none-{number}")
+        ids = [cell["id"] for cell in notebook["cells"]]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"two cells with the id {max(ids, key=ids.count)!r}")
+        nbformat.validate(notebook, version=4, version_minor=5)
+        json.dumps(notebook, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair cannot be written
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, nbformat.ValidationError) as error:
+        raise ValueError(
+            f"{solution}: a solution is a notebook of format 4.5; received a file that is none "
+            f"({type(error).__name__}: {str(error)[:200]!r}). Open it in JupyterLab and save it again."
+        ) from error
+    return nbformat.v4.reads(solution.read_text(encoding="utf-8"))
 
 
 def stubbed(source, where):

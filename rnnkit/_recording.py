@@ -2,11 +2,11 @@
 
 import json
 import os
-from pathlib import Path
+import zipfile
 
 import numpy as np
 
-from rnnkit._export import atomic_writer, write_csv
+from rnnkit._export import as_path, atomic_writer, write_csv
 
 # Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry.
 HISTOGRAM_EDGES = np.arange(-20.0, 5.0)
@@ -14,6 +14,8 @@ HISTOGRAM_EDGES = np.arange(-20.0, 5.0)
 # What can be recorded of each weight besides norms, and how many numbers that is.
 MEASURES = {"max": 1, "zero_fraction": 1, "update_ratio": 1, "histogram": len(HISTOGRAM_EDGES) + 1}
 
+
+CLIPPING_RULES = ("clipnorm", "global_clipnorm", "clipvalue")
 
 # What a file says of its rows.
 _ABOUT = ("weights", "clipping", "accumulated", "replicas", "measures")
@@ -198,28 +200,28 @@ class Recording:
         """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
         import pandas as pd
 
-        return pd.concat([pd.DataFrame(columns) for columns in self._tables()], ignore_index=True)
+        tables = [pd.DataFrame(columns) for columns in self._tables()]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=self._header)
 
     def to_csv(self, path):
         """Write the table of `to_frame` as comma-separated values, and return the path written."""
-        tables = list(self._tables())
-        rows = (row for columns in tables for row in zip(*columns.values(), strict=True))
-        return write_csv(path, tables[0], rows)
+        rows = (row for columns in self._tables() for row in zip(*columns.values(), strict=True))
+        return write_csv(path, self._header, rows)
+
+    @property
+    def _header(self):
+        """Names of the columns of the table."""
+        scalars = [measure for measure in self.measured if MEASURES[measure] == 1]
+        return ["step", "layer", "weight", "norm", "clipped_norm", *scalars]
 
     def _tables(self):
-        """Yield the columns of each weight's part of the table, `{"column": (steps,)}`."""
-        clipped = self.clipped
-        scalars = {measure: arrays for measure, arrays in self.measured.items() if MEASURES[measure] == 1}
+        """Yield the columns of each weight's part of the table, `{"column": (steps,)}`; none before the first step."""
+        header, clipped, measured = self._header, self.clipped, self.measured
         for name, norms in self.history.items():
             layer, _, weight = name.rpartition("/")
-            yield {
-                "step": self.steps,
-                "layer": [layer] * len(norms),
-                "weight": [weight] * len(norms),
-                "norm": norms,
-                "clipped_norm": clipped[name],
-                **{measure: arrays[name] for measure, arrays in scalars.items()},
-            }
+            columns = [self.steps, [layer] * len(norms), [weight] * len(norms), norms, clipped[name]]
+            columns += [measured[measure][name] for measure in header[5:]]
+            yield dict(zip(header, columns, strict=True))
 
     def save(self, path):
         """Write the recording to an .npz file; an older file of that name stays whole until the new one is complete.
@@ -230,7 +232,7 @@ class Recording:
         Returns:
             The path written, a `pathlib.Path`.
         """
-        path = Path(path)
+        path = as_path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         with atomic_writer(path) as file:
             np.savez(file, about=json.dumps(self._about()), steps=self.steps, rows=self._rows[: self._count])
@@ -245,14 +247,15 @@ def load(path):
     """Read a recording that `GradientRecorder.save` wrote.
 
     Args:
-        path: an .npz file. Nothing in it is ever executed (no pickle).
+        path: an .npz file. Nothing in it is ever executed (no pickle), and no more is read than it is long.
 
     Returns:
         A `Recording` with the recorder's `steps`, `history`, `clipped`, `global_norm`, `clipped_global_norm`,
         `to_frame` and `save`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        TypeError: if `path` is no path.
+        OSError: if there is no such file, or it may not be read.
         ValueError: if the file is not such a recording.
 
     Example:
@@ -262,19 +265,41 @@ def load(path):
         >>> bool((rnnkit.load(path).steps == recorder.steps).all())
         True
     """
-    try:
-        # Opened here: np.load would leave a broken archive open.
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            about, steps, rows = json.loads(str(file["about"])), file["steps"], file["rows"]
-        recording = Recording(**{name: about[name] for name in _ABOUT})
-        if rows.shape != (len(steps), recording.columns):
-            raise ValueError(f"{rows.shape} rows for {len(steps)} steps and {recording.columns} columns")
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            "A recording must be an .npz file written by GradientRecorder.save. "
-            f"Received: {os.fspath(path)!r}, which cannot be read as one ({error}). Record and save the run again."
-        ) from error
+    with open(as_path(path), "rb") as opened:  # here: np.load would leave a broken archive open
+        try:
+            return _read(opened)
+        except Exception as error:  # whatever there is in a file
+            raise ValueError(
+                "A recording must be an .npz file written by GradientRecorder.save. "
+                f"Received: {os.fspath(path)!r}, which cannot be read as one ({error}). Record and save the run again."
+            ) from error
+
+
+def _read(opened):
+    """Return the recording in an open file; raise whatever comes up, or a ValueError, where there is none."""
+    size = os.fstat(opened.fileno()).st_size
+    with zipfile.ZipFile(opened) as archive:  # `save` compresses nothing; a few kB of zip could be many GB of zeros
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > size:
+        raise ValueError(f"it would be {unpacked:,} bytes long, unpacked from {size:,}")
+    opened.seek(0)
+    with np.load(opened, allow_pickle=False) as file:
+        about, steps, rows = json.loads(str(file["about"])), file["steps"], file["rows"]
+    recording = Recording(**{name: about[name] for name in _ABOUT})
+    rule, bound = recording.clipping
+    wanted = {
+        "weights": isinstance(about["weights"], list)
+        and all(isinstance(name, str) for name in about["weights"])
+        and len(set(about["weights"])) == len(about["weights"]),
+        "clipping": (rule, bound) == (None, None)
+        or (rule in CLIPPING_RULES and type(bound) in (int, float) and 0 < bound < np.inf),
+        "accumulated": isinstance(about["accumulated"], bool),
+        "replicas": type(about["replicas"]) is int and about["replicas"] > 0,
+        "steps": steps.dtype == "int64" and steps.ndim == 1 and (np.diff(steps, prepend=-1) > 0).all(),
+        "rows": rows.dtype == "float32" and rows.shape == (len(steps), recording.columns),
+    }
+    for part, right in wanted.items():
+        if not right:
+            raise ValueError(f"its {part} are none that a recorder writes")
     recording.append(steps, rows)
     return recording

@@ -1,5 +1,6 @@
 """Claims that a notebook states, measures and is held to."""
 
+import numbers
 import operator
 import statistics
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class Claim:
     supports: bool = True
 
     def __post_init__(self):
-        if self.relation not in _RELATIONS:
+        if not isinstance(self.statement, str) or not self.statement.strip():
+            raise ValueError(f"A claim is a sentence that is true if it holds; received {self.statement!r}. Write one.")
+        if not isinstance(self.relation, str) or self.relation not in _RELATIONS:
             raise ValueError(
                 f"A claim needs one of the relations {', '.join(_RELATIONS)}; received {self.relation!r}. "
                 "To claim that two numbers agree, measure their difference and bound it with '<='."
@@ -56,12 +59,16 @@ class Claim:
         bound = _numbers("bound", self.bound)
         if len(bound) != 1:
             raise ValueError(f"A claim has one bound; received {len(bound)}. Give one number, or make several claims.")
-        if not 0 < self.fraction <= 1:
+        if not isinstance(self.fraction, numbers.Real) or not 0 < self.fraction <= 1:
             raise ValueError(
                 f"A claim's fraction lies in (0, 1]; received {self.fraction!r}. "
                 "Give the part of the runs that must hold, such as 0.8, or leave it out to need them all."
             )
-        if self.lecture is not None and self.lecture not in SENTENCES:
+        if not isinstance(self.floor, numbers.Real) or not 0 <= self.floor < np.inf:
+            raise ValueError(
+                f"A claim's floor is a number of at least 0; received {self.floor!r}. Try 1e-6, or leave it out."
+            )
+        if self.lecture is not None and self.lecture not in [*SENTENCES]:
             raise ValueError(
                 f"A claim measures one of the lecture's sentences {', '.join(SENTENCES)}, or none of them; "
                 f"received lecture={self.lecture!r}."

@@ -54,8 +54,13 @@ def gradient_norms(recording, ax=None, *, weights=None, clipped=False):
             "Norms after clipping are drawn from a recording, which holds both. Received: clipped=True and a dict. "
             "Pass the recorder itself, or its dict `clipped` without clipped=True."
         )
+    if not isinstance(recording, dict) and not hasattr(recording, "history"):
+        raise ValueError(
+            f"Gradient norms are drawn from a recording, or a dict of norms. Received: {recording!r}. "
+            "Pass a GradientRecorder, what rnnkit.load returns, or {'layer/weight': norms}."
+        )
     history = recording if isinstance(recording, dict) else recording.clipped if clipped else recording.history
-    history = {name: np.asarray(norms, "float64") for name, norms in history.items()}
+    history = {name: _numbers(norms, name) for name, norms in history.items()}
     if not history or not all(norms.ndim == 1 and len(norms) for norms in history.values()):
         shapes = {name: norms.shape for name, norms in history.items()}
         raise ValueError(
@@ -156,13 +161,13 @@ def singular_values(values, ax=None, *, rate=None, label=None):
         >>> import numpy as np
         >>> ax = rnnkit.plot.singular_values(0.9 ** np.arange(50)[::-1, None] * np.ones((50, 4)), rate=0.9)
     """
-    values = np.asarray(values, "float64")
+    values = _numbers(values)
     if values.ndim not in (2, 3) or not values.size or np.isnan(values).any():
         raise ValueError(
             "Singular values are drawn from an array (batch, time, units) or (time, units) without NaN. "
             f"Received: {_described(values)}. Pass what rnnkit.probes.singular_values returned."
         )
-    rates = np.atleast_1d([] if rate is None else rate)
+    rates = np.atleast_1d(_numbers([] if rate is None else rate, "rate"))
     if not (rates > 0).all():
         raise ValueError(
             "A rate is the positive factor by which the largest singular value changes each step back. "
@@ -221,9 +226,10 @@ def flow_over_training(history, steps=None, ax=None):
             )
         steps = history.steps if steps is None else steps
         (history,) = history.history.values()
-    history = np.asarray(history, "float64")
+    history = _numbers(history)
     steps = np.arange(len(history) if history.ndim else 0) if steps is None else np.asarray(steps)
-    if history.ndim != 2 or not history.size or len(steps) != len(history) or not np.isfinite(history).all():
+    fits = steps.dtype.kind in "iuf" and steps.shape == history.shape[:1]
+    if history.ndim != 2 or not history.size or not fits or not np.isfinite(history).all():
         raise ValueError(
             "A flow over training is drawn from a finite array (records, time) and one step for each record. "
             f"Received: {_described(history)}, and steps of shape {steps.shape}. "
@@ -270,14 +276,14 @@ def loss_surface(across, up, loss, ax=None, *, paths=None):
 
     Source: after Pascanu, Mikolov & Bengio (2013), figure 6.
     """
-    across, up, loss = (np.asarray(values, "float64") for values in (across, up, loss))
+    across, up, loss = map(_numbers, (across, up, loss))
     if loss.shape != (*up.shape, *across.shape) or loss.ndim != 2 or not np.isfinite(loss).all():
         raise ValueError(
             "A loss surface is drawn from two arrays of weights and a finite loss of shape (rows, columns). "
             f"Received: across {across.shape}, up {up.shape}, loss {_described(loss)}. "
             "Pass loss[row, column] = L(across[column], up[row])."
         )
-    paths = {label: np.asarray(path, "float64") for label, path in (paths or {}).items()}
+    paths = {label: _numbers(path, label) for label, path in (paths or {}).items()}
     for label, path in paths.items():
         if path.ndim != 2 or path.shape[1] != 3 or not len(path):
             raise ValueError(
@@ -347,6 +353,8 @@ def gates(measured, ax=None, *, layer=None, names=None):
                 f"A gate is drawn where it is a number. Received: {name!r}, NaN at every step. "
                 "Either every step is masked, or the weights are NaN: look at them with model.get_weights()."
             )
+    if not names:
+        raise ValueError(f"A gate at least is drawn, of {list(curves)}. Received: none. Leave out `names` for all.")
     ax = _axes(ax)
     drawn = {}
     for name in names:
@@ -477,7 +485,7 @@ def _draw_curves(ax, curves, x=None, named_at=-1):
             ax.plot(at, np.full(len(at), y), label=f"_{label}: {words}", **marks)
             if named_here:
                 drawn[label] = line, (at[named_at], y, in_row)
-            _beside_marks(ax, words if named_here else f"{label}: {words}", at, y, line.get_color())
+            _beside_marks(ax, words if named_here else f"{_fitting(label)}: {words}", at, y, line.get_color())
     return drawn
 
 
@@ -518,18 +526,25 @@ def _name_curves(ax, drawn, named_at=-1):
     ordered = sorted(place, key=place.get)
     apart = dict(zip(ordered, _spread([place[label] for label in ordered], line_height), strict=True))
     if any(abs(apart[label] - place[label]) > 2 * line_height for label in ordered):
-        ax.legend([drawn[label][0] for label in ordered[::-1]], ordered[::-1], loc="upper left", bbox_to_anchor=(1, 1))
+        handles, names = [drawn[label][0] for label in ordered[::-1]], map(_fitting, ordered[::-1])
+        ax.legend(handles, names, loc="upper left", bbox_to_anchor=(1, 1))
         return
     side, align = (-1, "right") if named_at == 0 else (1, "left")
     for label in ordered:
         line, (x, y, where) = drawn[label]
         shift = (apart[label] - place[label]) / pixels
         leader = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.8, "shrinkA": 0, "shrinkB": 2}
+        offset = side * (20 if abs(shift) > 2 else 9), shift
         ax.annotate(
-            label, (x, y), (side * (20 if abs(shift) > 2 else 9), shift), xycoords=where, textcoords="offset points",
+            _fitting(label), (x, y), offset, xycoords=where, textcoords="offset points",
             ha=align, va="center", color=_dark(line.get_color()), arrowprops=leader if abs(shift) > 2 else None,
             annotation_clip=False,
         )  # fmt: skip
+
+
+def _fitting(label):
+    """Return a name that leaves room for the figure; of a very long one, how it begins and ends."""
+    return label if len(label) <= 60 else f"{label[:29]} … {label[-28:]}"
 
 
 def _spread(places, gap):
@@ -549,7 +564,7 @@ def _dark(colour):
 
 
 def _flow(label, values):
-    values = np.asarray(values, "float64")  # in float32 the squares of small gradients would underflow
+    values = _numbers(values, label)  # in float32 the squares of small gradients would underflow
     if values.ndim not in (1, 3) or not values.size or np.isnan(values).any():
         raise ValueError(
             "A gradient flow is drawn from gradients (batch, time, units) or norms (time,), without NaN. "
@@ -563,6 +578,7 @@ def _gate_curves(measured, layer):
     """Return `{gate: (mean, low, high)}`, where they are drawn, and the name of that axis."""
     recorded = hasattr(measured, "history")
     layers = measured.history if recorded else measured if isinstance(measured, dict) else {}
+    layers = {name: of_layer for name, of_layer in layers.items() if not isinstance(of_layer, dict) or of_layer}
     if layers and not any(isinstance(of_layer, dict) for of_layer in layers.values()):
         layers, layer = {None: layers}, None  # already those of one layer
     elif layer is None and len(layers) == 1:
@@ -589,7 +605,7 @@ def _gate_curves(measured, layer):
 
 def _over_units(name, values):
     """Return the mean, the 10 % and the 90 % quantile over batch and units at each step; NaN where there is nothing."""
-    values = np.asarray(values, "float64")
+    values = _numbers(values, name)
     if values.ndim != 3 or not values.size or np.isinf(values).any():
         raise ValueError(
             "A gate is drawn from its values (batch, time, units). "
@@ -597,6 +613,22 @@ def _over_units(name, values):
         )
     steps = [column[~np.isnan(column)] for column in np.moveaxis(values, 1, 0)]
     return np.array([[kept.mean(), *np.quantile(kept, [0.1, 0.9])] if kept.size else [np.nan] * 3 for kept in steps]).T
+
+
+def _numbers(values, label=None):
+    """Return real numbers as an array of float64; raise ValueError for what is none."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "biuf" or array.dtype.type.__module__ == "ml_dtypes" or not array.size:
+            return array.astype("float64")
+        received = f"an array of type {array.dtype}"
+    except ValueError:  # a list of lists of several lengths
+        received = "a list of parts of several lengths"
+    of = "" if label is None else f" of {label!r}"
+    raise ValueError(
+        f"Figures are drawn from arrays of real numbers. Received{of}: {received}. "
+        "Pass what a probe returned or a recorder holds."
+    )
 
 
 def _described(values):

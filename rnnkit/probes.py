@@ -73,6 +73,7 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
     Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks", equations 3-5.
     """
     measure = _state_gradient_function(model, x, y, layers, training, dtype)
+    _model.require_sample_weight(x, sample_weight)
     result = {}
     for (layer, state), gradient in _precision.compiled(model, measure, dtype)(x, y, sample_weight).items():
         result.setdefault(layer, {})[state] = gradient

@@ -25,7 +25,8 @@ def replication(result, *, source, setting, published, here, verdict):
         verdict: Begins with "reproduced", "reproduced in part" or "not reproduced", then says why.
 
     Raises:
-        ValueError: If the verdict begins otherwise, a setting is missing, or the rows of both sides differ.
+        ValueError: If the verdict begins otherwise, a text or a setting is missing, what was found is neither text nor
+            number, or the rows of both sides differ.
 
     Example:
         >>> replication(
@@ -43,7 +44,10 @@ def replication(result, *, source, setting, published, here, verdict):
         clipped | 0.99 | 0.98 (median; range 0.97 to 1 over 3 runs)
         Verdict: reproduced, at a tenth of the length.
     """
-    if not str(verdict).startswith(VERDICTS):
+    for name, text in (("result", result), ("source", source)):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"`{name}` is a text, shown on the card; received {text!r}. Write one.")
+    if not isinstance(verdict, str) or not verdict.startswith(VERDICTS):
         raise ValueError(f"A verdict begins with one of {', '.join(map(repr, VERDICTS))}; received {verdict!r}.")
     if isinstance(setting, str) or len(setting) != 2:
         raise ValueError(f"`setting` is a pair of texts, the setting there and the one here; received {setting!r}.")
@@ -105,7 +109,10 @@ def _by_row(side):
 def _said(value):
     if isinstance(value, str):
         return value
-    values = np.ravel(value).astype(float)
+    try:
+        values = np.ravel(value).astype(float)
+    except (TypeError, ValueError):  # None, say, or a list of lists of several lengths
+        values = np.array([np.nan])
     if values.size == 0 or np.isnan(values).any():
         raise ValueError(f"A card shows numbers, at least one and none of them NaN; received {value!r}.")
     if values.size == 1:

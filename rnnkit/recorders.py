@@ -72,10 +72,7 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def __init__(self, measures=(), stop_on_nonfinite=False, log_dir=None):
         super().__init__()
-        self.measures = [measures] if isinstance(measures, str) else list(measures)
-        for measure in self.measures:
-            if measure not in MEASURES:
-                raise ValueError(_model.unknown_name("measure", measure, MEASURES))
+        self.measures = _model.as_names("measure", measures, MEASURES)
         self.stop_on_nonfinite = stop_on_nonfinite
         self.log_dir = log_dir
         if log_dir is not None:

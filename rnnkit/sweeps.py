@@ -5,6 +5,8 @@ import collections
 import contextlib
 import functools
 import itertools
+import math
+import numbers
 import operator
 import os
 import queue
@@ -66,7 +68,7 @@ def sweep(train, /, *, seeds, workers=2, **settings):
 
     Raises:
         ValueError: if a setting is not a list of values, or the seeds are not whole numbers, each once.
-        TypeError: if `train` cannot be sent to another process.
+        TypeError: if `train` is no function, or cannot be sent to another process.
         ImportError: if cloudpickle, which sends it, is not installed.
         SweepError: if runs failed, when all others have ended. It names their settings and seeds, gives the original
             messages and holds the results of the others. If nothing but failures come, the rest is not tried.
@@ -78,6 +80,11 @@ def sweep(train, /, *, seeds, workers=2, **settings):
         >>> result.values("score", units=2).tolist()
         [20, 21, 22]
     """
+    if not callable(train):
+        raise TypeError(
+            f"A sweep calls a function that trains once, train(seed=..., ...). Received: {train!r}. "
+            "Pass the function itself, without parentheses."
+        )
     seeds, settings = _checked(seeds, settings, workers)
     combinations = [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
     runs = [(combination, seed) for combination in combinations for seed in seeds]
@@ -132,7 +139,7 @@ class Sweep:
         names: what was measured.
 
     Raises:
-        ValueError: if runs measured different things.
+        ValueError: if runs measured different things, or their number is another one.
 
     Example:
         >>> runs = [{"loss": 0.5}, {"loss": 0.3}, {"loss": 0.2}, {"loss": 0.1}]
@@ -147,6 +154,13 @@ class Sweep:
         self.settings = settings
         self.seeds = seeds
         self._measured = measured
+        count = len(seeds) * math.prod(map(len, settings.values()))
+        if len(measured) != count or all(run is None for run in measured):
+            raise ValueError(
+                f"A sweep has a run for each combination of settings and each seed, {count} here, one of them at least "
+                f"that did not fail. Received: {sum(run is not None for run in measured)} of {len(measured)}. "
+                "Let rnnkit.sweeps.sweep make it."
+            )
         first = next(run for run in measured if run is not None)
         self.names = list(first)
         odd = next((run for run in measured if run is not None and run.keys() != first.keys()), None)
@@ -210,10 +224,12 @@ class Sweep:
             A number, or an array of the other axes of `values`.
 
         Raises:
-            ValueError: if the relation is unknown; and as for `values`.
+            ValueError: if the relation is unknown, or the bound no number; and as for `values`.
         """
-        if relation not in _RELATIONS:
+        if not isinstance(relation, str) or relation not in _RELATIONS:
             raise ValueError(f"A success is one of {', '.join(_RELATIONS)} a bound. Received: {relation!r}.")
+        if not isinstance(bound, numbers.Real):
+            raise ValueError(f"The bound of a success is a number. Received: {bound!r}. Pass for instance 0.1.")
         held = _RELATIONS[relation](self.values(name, **where), bound)
         return _plain(held.mean(axis=self._seed_axis(where)))
 

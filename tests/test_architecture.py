@@ -26,7 +26,7 @@ ALLOWED = {
     "_handout": {"_export"},
     "_loop": {"_backend"},
     "_model": {"_backend"},
-    "_notebooks": set(),
+    "_notebooks": {"_export"},
     "_perturbation": {"_backend", "_loop", "layers"},
     "_precision": {"_backend", "_model"},
     "_recording": {"_export"},

@@ -1,6 +1,8 @@
 """The lesson generator, and the rules that every stored notebook keeps."""
 
+import base64
 import doctest
+import io
 import json
 import re
 from pathlib import Path
@@ -8,11 +10,13 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image, PngImagePlugin
 
 from rnnkit import _notebooks, exercises
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
+LESSONS = sorted((ROOT / "lessons").glob("*.ipynb"))
 
 
 # --- the generator --------------------------------------------------------------------------------------------
@@ -182,6 +186,7 @@ def test_examples_in_docstrings_are_valid():
 _MACHINE_PATH = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|tmp|usr|opt|var|mnt)/\w|\b[A-Z]:\\\w|" + re.escape(str(ROOT))
 )
+_SHOWN = {"text/html", "text/plain", "image/png"}
 _READABLE_ID = re.compile(r"[a-z]+\d{0,3}(-([a-z]+\d{0,3}|\d{1,3}))*")
 
 
@@ -223,6 +228,39 @@ def output_faults(output):
     pictures = [kind for kind in data if kind.startswith("image/")]
     if any(not re.search(r'\balt="[^"]+"', tag) for tag in tags) or (pictures and not tags):
         found.append("shows a picture without alt text")
+    return found
+
+
+_MAY_HOLD = {  # of what nobody sees
+    "the notebook": {"kernelspec", "language_info"},
+    "a cell": {"tags", "lines_to_next_cell"},  # the second is jupytext's, of the script that is edited
+    "an output": {"image/png", "rnnkit"},  # alt text and size; the record of a claim
+}
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
+
+
+def residue(notebook):
+    """Return what a notebook holds besides what its readers see, a line each."""
+    held = [("the notebook", "metadata", notebook.metadata)]
+    found = []
+    for cell in notebook.cells:
+        held.append(("a cell", cell.id, cell.metadata))
+        held += [("an output", cell.id, output.get("metadata", {})) for output in cell.get("outputs", [])]
+        if "attachments" in cell:
+            found.append(f"{cell.id}: a cell with a file attached")
+        for kind, pattern in (("a path of the author's machine", _MACHINE_PATH), ("an address", _ADDRESS)):
+            if match := pattern.search(cell.source):
+                found.append(f"{cell.id}: {kind}, {match[0]}")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            found += [f"{cell.id}: output of a kind that is not shown, {kind}" for kind in set(data) - _SHOWN]
+            if "image/png" in data:
+                told = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).info
+                found += [f"{cell.id}: a picture that tells {name}" for name in told]
+    for what, where, metadata in held:
+        found += [f"{where}: {what} with metadata {name!r}" for name in set(metadata) - _MAY_HOLD[what]]
+    if (kernel := notebook.metadata.get("kernelspec", {}).get("name")) != "python3":
+        found.append(f"metadata: a kernel of the author's own, {kernel}")
     return found
 
 
@@ -298,6 +336,60 @@ def test_a_clean_notebook_has_no_fault():
 def test_each_fault_is_found(change, told):
     (fault,) = faults(spoil(change))
     assert told in fault
+
+
+def picture(**told):
+    """Return a picture as a notebook stores it, with texts in it that no viewer shows."""
+    file, texts = io.BytesIO(), PngImagePlugin.PngInfo()
+    for name, text in told.items():
+        texts.add_text(name, text)
+    Image.new("L", (2, 2)).save(file, "png", pnginfo=texts)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def plain_notebook():
+    """A notebook that holds nothing but what is to be seen."""
+    notebook = clean_notebook()
+    notebook.metadata = {"kernelspec": {"name": "python3"}, "language_info": {"name": "python"}}
+    notebook.cells[1].outputs[0].data["image/png"] = picture()
+    return notebook
+
+
+def test_a_plain_notebook_has_no_residue():
+    assert residue(plain_notebook()) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda n: n.metadata.update(widgets={}), "the notebook with metadata 'widgets'"),
+        (lambda n: n.metadata.kernelspec.update(name="anns"), "a kernel of the author's own, anns"),
+        (lambda n: n.cells[1].metadata.update(execution={}), "show-t60-2: a cell with metadata 'execution'"),
+        (lambda n: n.cells[1].outputs[0].metadata.update(needs_background="light"), "an output with metadata 'needs"),
+        (lambda n: n.cells[0].update(attachments={}), "title: a cell with a file attached"),
+        (lambda n: n.cells[2].update(source="open('/home/ann/x')"), "one: a path of the author's machine, /home/a"),
+        (lambda n: n.cells[0].update(source="# By ann@example.org"), "title: an address, ann@example.org"),
+        (lambda n: n.cells[1].outputs[0].data.update({"application/vnd.x+json": {}}), "not shown, application/vnd.x+j"),
+        (
+            lambda n: n.cells[1].outputs[0].data.update({"image/png": picture(Author="ann")}),
+            "picture that tells Author",
+        ),
+    ],
+)
+def test_each_residue_is_found(spoil, told):
+    notebook = plain_notebook()
+    spoil(notebook)
+    (found,) = residue(notebook)
+    assert told in found
+
+
+@pytest.mark.parametrize("path", [*SOLUTIONS, *LESSONS], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_notebooks_hold_nothing_but_what_is_to_be_seen(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert residue(notebook) == []
+    if path in LESSONS:
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)

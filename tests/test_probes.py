@@ -232,6 +232,14 @@ def test_joint_jacobians_are_central_differences_of_the_cell(name, digits):
         joint = cell(x[:, t], joint)
 
 
+def test_the_block_of_a_state_is_its_own():
+    model, (x, _) = compiled(RECURRENT["LSTM"](), keras.layers.Dense(1)), batch()
+    joint = probes.state_jacobians(model, x, state="all")
+    for place, state in enumerate(("h", "c")):
+        block = slice(place * UNITS, (place + 1) * UNITS)
+        np.testing.assert_array_equal(probes.state_jacobians(model, x, state=state), joint[..., block, block])
+
+
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU"])
 def test_jacobians_chain_into_the_state_gradients(name, digits):
     model = compiled(RECURRENT[name](), keras.layers.Dense(1))

@@ -270,6 +270,7 @@ def test_entries_that_are_zero_are_counted():
     build(**EAGER).fit(x, y, callbacks=[recorder], verbose=0)
     np.testing.assert_array_equal(recorder.measured["zero_fraction"]["rnn/kernel"], 0.5)
     np.testing.assert_array_equal(recorder.measured["histogram"]["rnn/kernel"][:, 0], 0.5)
+    np.testing.assert_array_equal(recorder.measured["zero_fraction"]["rnn/recurrent_kernel"], 0)
 
 
 def test_an_unknown_measure_is_answered_with_those_there_are():
@@ -405,6 +406,8 @@ def test_recording_is_saved_loaded_and_tabled(tmp_path):
     assert len(frame) == 5 * STEPS
     kernel = frame.query("layer == 'rnn' and weight == 'kernel'")
     np.testing.assert_array_equal(kernel["norm"], recorder.history["rnn/kernel"])
+    np.testing.assert_array_equal(kernel["clipped_norm"], recorder.clipped["rnn/kernel"])
+    assert (kernel["norm"] > kernel["clipped_norm"]).any()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a recording", b"PK\x03\x04 cut off"])

@@ -125,6 +125,15 @@ def test_a_state_gradient_is_the_small_difference_of_a_plain_loop(skips):
         assert here == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-9)
 
 
+def test_a_residual_stack_has_no_connection_round_its_first_layer():
+    """Not even where the features are as many as the units."""
+    x = np.random.default_rng(0).normal(size=(BATCH, TIME, UNITS)).astype("float32")
+    parts = layers(depth=2)
+    said = keras.ops.convert_to_numpy(StackedRNN(parts, "residual")(x))
+    lower = parts[0](x)
+    np.testing.assert_allclose(said, keras.ops.convert_to_numpy(lower + parts[1](lower)), atol=1e-6)
+
+
 def test_recorders_tell_the_layers_apart():
     model, _ = twins("dense")
     x, y = batch()

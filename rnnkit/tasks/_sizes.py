@@ -1,4 +1,4 @@
-"""What a data set refuses: sizes that make no sense, and halves that there are not."""
+"""What a data set refuses: sizes that make no sense, seeds that are none, and halves that there are not."""
 
 import numpy as np
 
@@ -15,6 +15,19 @@ def require_sizes(**sizes):
     for name, (value, least) in sizes.items():
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}.")
+
+
+def generator(seed):
+    """Return NumPy's generator of random numbers for a seed.
+
+    Args:
+        seed: whole number of at least 0.
+
+    Raises:
+        ValueError: if it is anything else; None, with which every data set would be another one, too.
+    """
+    require_sizes(seed=(seed, 0))
+    return np.random.default_rng(seed)
 
 
 def require_split(split):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes
+from rnnkit.tasks._sizes import generator, require_sizes
 
 # Predicting 1 for every sequence: the variance of the sum of two independent uniform numbers on [0, 1], 2/12.
 ADDING_BASELINE = 1 / 6
@@ -39,7 +39,7 @@ def adding_problem(n, length, seed=0):
     is that of Arjovsky, Shah & Bengio (2016), section 4.2.
     """
     require_sizes(n=(n, 1), length=(length, 2))
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     numbers = draw.uniform(size=(n, length))
     marks = np.zeros((n, length))
     rows = np.arange(n)
@@ -73,7 +73,7 @@ def first_symbol_recall(n, length, symbols=4, seed=0):
         ((100, 20, 4), True)
     """
     require_sizes(n=(n, 1), length=(length, 1), symbols=(symbols, 2))
-    drawn = np.random.default_rng(seed).integers(0, symbols, size=(n, length))
+    drawn = generator(seed).integers(0, symbols, size=(n, length))
     return np.eye(symbols, dtype="float32")[drawn], drawn[:, 0].astype("int32")
 
 
@@ -105,7 +105,7 @@ def temporal_order(n, length, seed=0):
     Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks".
     """
     require_sizes(n=(n, 1), length=(length, 10))
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     symbols = draw.integers(0, 4, size=(n, length))
     marks = draw.integers(0, 2, size=(n, 2))
     rows = np.arange(n)
@@ -145,7 +145,7 @@ def copy_memory(n, delay, copied=10, symbols=8, seed=0):
     """
     require_sizes(n=(n, 1), delay=(delay, 1), copied=(copied, 1), symbols=(symbols, 2))
     blank, go = symbols, symbols + 1
-    row = np.random.default_rng(seed).integers(0, symbols, size=(n, copied))
+    row = generator(seed).integers(0, symbols, size=(n, copied))
     seen = np.full((n, delay + 2 * copied), blank)
     written = seen.copy()
     seen[:, :copied] = row
@@ -206,7 +206,7 @@ def double_sum(n, length, modulus=3, seed=0):
         (array([[1, 1, 2, 2, 0, 0]]), array([[1, 0, 1, 1, 1, 1]], dtype=int32))
     """
     require_sizes(n=(n, 1), length=(length, 1), modulus=(modulus, 2))
-    digits = np.random.default_rng(seed).integers(0, modulus, size=(n, length))
+    digits = generator(seed).integers(0, modulus, size=(n, length))
     once = digits.cumsum(axis=1) % modulus
     return np.eye(modulus, dtype="float32")[digits], (once.cumsum(axis=1) % modulus).astype("int32")
 

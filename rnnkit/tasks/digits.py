@@ -1,8 +1,6 @@
 """Real handwriting: the digits that come with scikit-learn."""
 
-import numpy as np
-
-from rnnkit.tasks._sizes import require_sizes
+from rnnkit.tasks._sizes import generator, require_sizes
 
 
 def digits_by_row():
@@ -58,6 +56,6 @@ def digit_images(n_new=597, seed=0):
     require_sizes(n_new=(n_new, 1))
     if n_new >= len(x):
         raise ValueError(f"There are {len(x)} images, of which one must stay. Received: n_new={n_new}. Try 597.")
-    order = np.random.default_rng(seed).permutation(len(x))
+    order = generator(seed).permutation(len(x))
     kept, new = order[: len(x) - n_new], order[len(x) - n_new :]
     return x[kept, ..., None], y[kept], x[new, ..., None], y[new]

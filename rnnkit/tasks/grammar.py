@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes
+from rnnkit.tasks._sizes import generator, require_sizes
 
 _OBJECTS = ["tickets", "letters", "forms", "photos", "tables", "maps", "poems", "labels"]
 _OPENING, _ENDING = ["when", "she", "tried", "to", "print", "her"], ["she", "finally", "printed", "her"]
@@ -55,7 +55,7 @@ def tickets(n, distance, length=None, seed=0):
     length = shortest if length is None else length
     require_sizes(length=(length, shortest))
     number = {word: index for index, word in enumerate(TICKETS_WORDS)}
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     objects = draw.integers(0, len(_OBJECTS), size=(n, 1))
     before, between = (
         np.array([number[word] for word in _FILLER])[draw.integers(0, len(_FILLER), size=(n, words))]
@@ -96,7 +96,7 @@ def agreement(n, between, clash, seed=0):
     """
     probabilities = _checked_agreement(between, clash)
     require_sizes(n=(n, 1))
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     most = len(probabilities) - 1
     count = draw.choice(most + 1, size=n, p=probabilities)
     plural = draw.integers(0, 2, size=n)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes
+from rnnkit.tasks._sizes import generator, require_sizes
 
 _THINGS = ["movie", "plot", "acting", "music", "ending", "photography", "dialogue", "cast"]
 _BOTH_WAYS = ["terribly", "awfully", "wickedly", "insanely", "dreadfully", "ridiculously"]
@@ -70,7 +70,7 @@ def terribly_exciting(n, clauses=3, length=None, seed=0):
     longest = (_CLAUSE + 1) * clauses
     length = longest if length is None else length
     require_sizes(length=(length, longest))
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     x, senses = np.zeros((2, n, length), "int32")
     y = np.zeros(n, "int32")
     for row in range(n):

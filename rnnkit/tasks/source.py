@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes, require_split
+from rnnkit.tasks._sizes import generator, require_sizes, require_split
 
 _OPERATORS = (  # noqa: SIM905  (read more easily in lines than in a column)
     "( ) [ ] { } , : . ; = == != < > <= >= + - * / // % ** @ & | ^ ~ << >> -> := ... "
@@ -89,7 +89,7 @@ def python_brackets(n, length=64, split="train", bins=(1, 8, 16, 32), seed=0):
         raise ValueError(
             f"`bins` must be whole numbers that rise from at least 1 to under `length`. Received: bins={bins!r}."
         )
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     cells = [(kind, low, high) for low, high in itertools.pairwise(edges) for kind in range(3)]
     shares = [n // len(cells) + (place < n % len(cells)) for place in range(len(cells))]
     tokens, places = _library(split, length)
@@ -143,7 +143,7 @@ def python_names(n, length=32, split="train", seed=0):
     """
     require_sizes(n=(n, 1), length=(length, 2))
     tokens, roles, _ = _statements(split)
-    start = np.random.default_rng(seed).integers(0, len(tokens) - length + 1, size=n)
+    start = generator(seed).integers(0, len(tokens) - length + 1, size=n)
     windows = start[:, None] + np.arange(length)
     return tokens[windows], roles[windows]
 
@@ -181,7 +181,7 @@ def python_assignments(n, before=8, after=24, split="train", seed=0):
     require_sizes(n=(n, 2), before=(before, 0), after=(after, 2))
     tokens, _, statements = _statements(split)
     start, signed, end = statements.T
-    draw = np.random.default_rng(seed)
+    draw = generator(seed)
     fits = (start >= before) & (end - start < after) & (end > start + 1) & (signed != start + 1)
     chosen = []
     for kind, share in ((0, n - n // 2), (1, n // 2)):

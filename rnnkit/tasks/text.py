@@ -6,7 +6,7 @@ import string
 
 import numpy as np
 
-from rnnkit.tasks._sizes import require_sizes, require_split
+from rnnkit.tasks._sizes import generator, require_sizes, require_split
 
 # The characters of `python_text`, in the order of their numbers: the line break, then those of a keyboard.
 TEXT_CHARACTERS = ("\n", *sorted({*string.printable} - {*string.whitespace} | {" "}))
@@ -46,7 +46,7 @@ def python_text(n, length=64, split="train", seed=0):
     require_sizes(n=(n, 1), length=(length, 1))
     text = whole_text(split)
     require_sizes(**{"len(text) - length": (len(text) - length, 1)})
-    starts = np.random.default_rng(seed).integers(0, len(text) - length, size=n)
+    starts = generator(seed).integers(0, len(text) - length, size=n)
     windows = text[starts[:, None] + np.arange(length + 1)]
     return windows[:, :-1], windows[:, 1:]
 
