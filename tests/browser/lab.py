@@ -74,8 +74,9 @@ def chromium():
     """Yield a browser without a window."""
     from playwright.sync_api import sync_playwright
 
+    executable = _executable()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_executable(), args=["--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=executable, args=["--disable-gpu"])
         yield browser
         browser.close()
 
@@ -163,7 +164,7 @@ class Notebook:
     def theme(self, name):
         """Have JupyterLab drawn in one of its themes."""
         self.page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
-        self.page.wait_for_selector(f"body[data-jp-theme-name='{name}']")
+        self.page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
 
     def cells(self):
         """Return each code cell's id, execution count, outputs (as a notebook stores them) and images, in order."""

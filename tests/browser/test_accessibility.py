@@ -6,7 +6,7 @@ import sys
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from browser.lab import PICTURES, ROOT, opened
+from browser.lab import LESSONS, PICTURES, ROOT, opened
 
 NAME = "00_start_here.ipynb"
 # Ours is what stands in the cells: prose, code's outputs with their figures, tables and boxes. The rest (toolbars,
@@ -14,7 +14,7 @@ NAME = "00_start_here.ipynb"
 OURS = ".jp-RenderedHTMLCommon, .jp-RenderedText, .jp-OutputArea-output"
 CUT_OFF = """ours => [...document.querySelectorAll(ours)]
     .filter(part => part.scrollWidth > part.clientWidth + 1 && part.clientWidth)
-    .map(part => [part.scrollWidth, part.clientWidth, part.innerText.slice(0, 60)])"""
+    .map(part => [part.scrollWidth, part.clientWidth, part.textContent.slice(0, 200)])"""
 OPAQUE = """() => [...document.querySelectorAll("figure img")].map(image => {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
@@ -64,13 +64,14 @@ def test_at_200_percent_nothing_is_cut_off(browser, address):
         assert large.page.evaluate(CUT_OFF, ".jp-MarkdownCell .jp-RenderedHTMLCommon, figure, .jp-RenderedHTML") == []
 
 
-def test_axe_finds_nothing_in_an_exported_page(browser, tmp_path):
-    solution = ROOT / "solutions" / NAME
+@pytest.mark.parametrize("name", LESSONS)
+def test_axe_finds_nothing_in_an_exported_page(name, browser, tmp_path):
+    solution = ROOT / "solutions" / name
     convert = [sys.executable, "-m", "nbconvert", "--to", "html", str(solution), "--output-dir", str(tmp_path)]
     subprocess.run(convert, check=True, capture_output=True)
     page = browser.new_page()
     page.route("http*://**", lambda route: route.abort())  # MathJax, which is not ours
-    page.goto((tmp_path / NAME).with_suffix(".html").as_uri())
-    page.screenshot(path=PICTURES / "exported.png")
+    page.goto((tmp_path / name).with_suffix(".html").as_uri())
+    page.screenshot(path=PICTURES / f"exported-{name.removesuffix('.ipynb')}.png")
     assert violations(page, OURS) == []
     page.close()
