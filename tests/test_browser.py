@@ -9,4 +9,4 @@ def test_lesson_00_runs_in_jupyterlab(tmp_path):
     name = "00_start_here.ipynb"
     with chromium() as browser, course(tmp_path) as address, opened(browser, address(name)) as notebook:
         look(notebook, name)
-        notebook.picture("smoke")
+        notebook.picture("smoke", "tour-flow")

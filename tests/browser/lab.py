@@ -137,9 +137,7 @@ class Notebook:
     def go_to(self, id):
         """Go to a cell with the arrow keys, and return its element."""
         self.press("Escape")
-        from_to = f"""id => [{_PANEL}.content.activeCellIndex,
-            {_PANEL}.content.widgets.findIndex(cell => cell.model.id === id)]"""
-        here, there = self.page.evaluate(from_to, id)
+        here, there = self.page.evaluate(f"() => {_PANEL}.content.activeCellIndex"), self.place(id)
         self.press(*["ArrowDown" if there > here else "ArrowUp"] * abs(there - here))
         cell = self.cell(id)
         assert cell.evaluate("cell => cell.contains(document.activeElement)"), f"the keyboard does not reach {id}"
@@ -170,6 +168,10 @@ class Notebook:
         """Return each code cell's id, execution count, outputs (as a notebook stores them) and images, in order."""
         return self.page.evaluate(_STATE)
 
+    def place(self, id):
+        """Return how many cells stand before one."""
+        return self.page.evaluate(f"id => {_PANEL}.content.widgets.findIndex(cell => cell.model.id === id)", id)
+
     def cell(self, id):
         """Return the element of one cell."""
         find = f"id => {_PANEL}.content.widgets.find(cell => cell.model.id === id).node"
@@ -188,8 +190,9 @@ class Notebook:
                 found.append((cell["id"], "not run"))
         return found
 
-    def picture(self, name):
-        """Save what is seen in build/browser."""
+    def picture(self, name, id):
+        """Save in build/browser what is seen around the end of a cell."""
+        self.cell(id).evaluate("cell => cell.scrollIntoView({block: 'end'})")
         PICTURES.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{name}.png")
 

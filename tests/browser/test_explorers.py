@@ -52,7 +52,7 @@ def test_a_picture_follows_its_slider(name, explorers):
         explorers.page.wait_for_function(f"() => window.redraws.length > {move}")
     assert cell.evaluate(source) != before
     assert len(cell.evaluate("cell => cell.querySelector('figure img').alt")) > 40
-    explorers.picture(f"explore-{name}")
+    explorers.picture(f"explore-{name}", name)
     times = sorted(explorers.page.evaluate("() => window.redraws"))
     with (PICTURES / "redraws.txt").open("a") as file:
         file.write(f"{name}: {times[MOVES // 2]:.0f} ms from key to picture, at most {times[-1]:.0f}\n")

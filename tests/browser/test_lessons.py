@@ -2,14 +2,15 @@
 
 import pytest
 
-from browser.lab import LESSONS, look, opened
+from browser.lab import LESSONS, look, opened, pictured
 
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_and_shows_its_figures(name, browser, address):
     with opened(browser, address(name)) as notebook:
         look(notebook, name)
-        notebook.picture(name.removesuffix(".ipynb"))
+        for number, id in enumerate(sorted(pictured(name), key=notebook.place), start=1):
+            notebook.picture(f"{name[:2]}-figure-{number}", id)
 
 
 def test_an_exercise_is_answered_wrong_then_right_by_keyboard(browser, address):
@@ -19,6 +20,6 @@ def test_an_exercise_is_answered_wrong_then_right_by_keyboard(browser, address):
         for answer, verdict in verdicts.items():
             notebook.go_to("to-keras")
             notebook.press("Enter", "Control+Home", "ArrowDown", "End", "Shift+Home", "Delete")
-            notebook.page.keyboard.type(f"    return {answer}")
+            notebook.page.keyboard.type(f"return {answer}")
             assert f"to_keras: {verdict}." in notebook.run("to-keras")
-            notebook.picture(f"exercise-{verdict.replace(' ', '-')}")
+            notebook.picture(f"exercise-{verdict.replace(' ', '-')}", "to-keras")
