@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
+.PHONY: help lab test test-hard test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -65,6 +65,10 @@ coverage: $(READY) ## how much of rnnkit its tests run on TensorFlow, lines and 
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
+test-browser: export KERAS_BACKEND := tensorflow
+test-browser: .venv/browser ## the lessons in JupyterLab in a real browser, which has to be there; screenshots in build/browser
+	$(PYTEST) tests/browser
+
 test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX and torch, in an environment of their own
 	@for backend in tensorflow jax torch; do \
 		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow and not thorough" $(UNIT) || exit; done
@@ -79,7 +83,7 @@ sync: $(READY) ## are lessons, reference page and ledgers what solutions and doc
 	$(BIN)/python -m rnnkit records --check
 
 # What a solution trains in its sweeps, its lesson reads; the solutions themselves train it anew each time.
-solutions lessons-run: export RNNKIT_SWEEP_CACHE := $(CURDIR)/build/sweeps
+solutions lessons-run test-browser: export RNNKIT_SWEEP_CACHE := $(CURDIR)/build/sweeps
 
 solutions: $(READY) ## run the solutions: same output as stored, all exercises correct
 	rm -rf build/sweeps
@@ -112,6 +116,11 @@ lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgra
 
 clean: ## remove the environments and caches
 	rm -rf .venv .venv-backends .venv-latest .venv-site .pytest_cache .ruff_cache build
+
+# Not in the lock, which every learner installs: Playwright brings 40 MB of a driver of its own.
+.venv/browser: .venv/ready
+	$(INSTALL) -e ".[browser]"
+	@touch $@
 
 # An environment. Its file `ready` tells that it was built from this lock, so that a second run installs nothing.
 # One that this recipe did not make is never removed unasked: it may be somebody's, and in use.

@@ -76,6 +76,8 @@ def open_lab(extra):
     except ImportError:
         print("JupyterLab is not installed. `rnnkit doctor` says what to do.", file=sys.stderr)
         return 1
+    for trouble in lab_troubles(lessons):
+        print(trouble, file=sys.stderr)
     first = min(lessons.glob("00_*.ipynb")).name
     # So that `!pip` in a notebook and `rnnkit doctor` in JupyterLab's terminal are this environment's.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -87,6 +89,23 @@ def open_lab(extra):
     ours = [argument for argument in lab_arguments(lessons, first) if argument.partition("=")[0] not in given]
     jupyterlab([*ours, *extra])
     return 0
+
+
+def lab_troubles(lessons):
+    """Return what JupyterLab would say only when it is too late: as the first cell runs, or the notebook is saved."""
+    from rnnkit import doctor
+
+    troubles = []
+    kernel = doctor.read_kernel()
+    if "error" in kernel:
+        troubles.append(f"The lessons will not run: {kernel['error']}. {doctor.KERNEL_FIX}")
+    if not os.access(lessons, os.W_OK):
+        home = Path.home() / "rnnkit-course"
+        troubles.append(
+            f"What you do in the lessons cannot be saved: {lessons} is not yours to write to. Copy them with "
+            f"`rnnkit handout {home / 'lessons'}`, then `cd {home}` and `rnnkit lab` again."
+        )
+    return troubles
 
 
 def lab_arguments(lessons, first):

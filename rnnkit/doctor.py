@@ -16,11 +16,15 @@ from pathlib import Path
 
 ALL_WELL = "Everything this course needs is here."
 ENOUGH_MEMORY = 2 * 2**30  # bytes; a lesson's kernel takes about 1 GiB, JupyterLab and a browser tab the rest
+A_KERNELS_MEMORY = 2**30  # what the lesson still needs when JupyterLab and its tab are there
 PATIENCE = 300  # seconds; the first import of TensorFlow after its installation takes a minute on a slow disk
 
 _REBUILD = (
     "Delete the folder .venv and run `make lab` again; without make, run `python -m pip install --force-reinstall "
     "-r requirements.lock -e .` in the course's environment. Then restart the kernel."
+)
+KERNEL_FIX = (
+    "In the course's environment: python -m ipykernel install --sys-prefix. Then start `rnnkit lab` from there."
 )
 _INSTALL = (
     "Run `make lab` in that folder; without make, run there `python -m pip install -r requirements.lock -e .` "
@@ -124,7 +128,7 @@ def read_machine():
         installed=_installed(),
         locked=read_lock(Path(__file__).resolve().parents[1] / "requirements.lock"),
         imports=try_imports(),
-        kernel=_read_kernel(),
+        kernel=read_kernel(),
         memory=_read_memory(),
     )
 
@@ -154,6 +158,24 @@ def examine(machine=None):
         machine = read_machine()
     judgements = (_python, _computer, _tensorflow, _keras, _packages, _lock, _kernel, _memory)
     return [judge(machine) for judge in judgements]
+
+
+def glance():
+    """Judge what may have changed since the doctor was last asked, once Keras is loaded; takes no time.
+
+    Returns:
+        list of Finding: the backend that Keras runs on, and the memory that is left for this kernel.
+
+    Example:
+        >>> import keras
+        >>> from rnnkit import doctor
+        >>> [finding.name for finding in doctor.glance()]
+        ['Keras', 'Memory']
+    """
+    keras = sys.modules["keras"]
+    imports = {"keras": {"version": keras.__version__}, "backend": {"version": keras.backend.backend()}}
+    machine = Machine("", "", "", "", imports=imports, memory=_read_memory())
+    return [_keras(machine), _memory(machine, enough=A_KERNELS_MEMORY)]
 
 
 def report(findings=None):
@@ -279,7 +301,17 @@ def _installed():
     return {canonicalize_name(name): version for name, version in names.items() if name}
 
 
-def _read_kernel():
+def read_kernel():
+    """Look at the kernel that JupyterLab would start for a lesson.
+
+    Returns:
+        dict: `{"python": ...}`, the Python that runs it, or `{"error": ...}` if that cannot run this rnnkit.
+
+    Example:
+        >>> from rnnkit import doctor
+        >>> list(doctor.read_kernel())
+        ['python']
+    """
     try:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     except ImportError:
@@ -291,8 +323,13 @@ def _read_kernel():
     major, minor = sys.version_info[:2]
     if python in ("python", f"python{major}", f"python{major}.{minor}"):
         python = sys.executable  # as Jupyter does
-    status, _, last_word = _run([python, "-c", "import ipykernel, rnnkit"])
-    return {"python": python} if status == 0 else {"error": f"{python} cannot run notebooks: {last_word}"}
+    status, said, last_word = _run([python, "-c", "import ipykernel, rnnkit; print(rnnkit.__file__)"])
+    if status != 0:
+        return {"error": f"{python} cannot run notebooks: {last_word}"}
+    other = Path(said.strip()).parent
+    if other != Path(__file__).parent:
+        return {"error": f"{python} runs the rnnkit in {other}, not the one in {Path(__file__).parent}"}
+    return {"python": python}
 
 
 def _read_memory():
@@ -411,16 +448,15 @@ def _lock(machine):
 def _kernel(machine):
     if "python" in machine.kernel:
         return Finding("Kernel", "ok", f"python3, run by {machine.kernel['python']}")
-    fix = "In the course's environment: python -m ipykernel install --sys-prefix. Then start `rnnkit lab` from there."
-    return Finding("Kernel", "wrong", machine.kernel["error"], fix)
+    return Finding("Kernel", "wrong", machine.kernel["error"], KERNEL_FIX)
 
 
-def _memory(machine):
+def _memory(machine, enough=ENOUGH_MEMORY):
     if machine.memory is None:
         return Finding("Memory", "ok", "not measured (psutil is missing)")
     total, available = machine.memory
     found = f"{available / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB"
-    if available >= ENOUGH_MEMORY:
+    if available >= enough:
         return Finding("Memory", "ok", found)
     fix = "Close other programs, and shut down the kernels of lessons that you have finished."
     return Finding("Memory", "warning", found, fix)

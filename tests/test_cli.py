@@ -1,15 +1,10 @@
 """The command line, as typed."""
 
 import json
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import contextmanager
 
 import nbformat
 import pytest
+from serving import get, lab
 
 from rnnkit import __main__ as cli
 from rnnkit import doctor
@@ -98,36 +93,6 @@ def test_a_course_that_is_not_here_is_named_with_the_next_step(tmp_path, monkeyp
         assert "Go to the folder" in complaint
 
 
-@contextmanager
-def lab(folder, *extra):
-    """Yield the address of a JupyterLab started by `rnnkit lab` in a folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = ["--no-browser", f"--port={port}", "--IdentityProvider.token=", "--ip=127.0.0.1", "--allow-root", *extra]
-    with (folder / "log.txt").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "rnnkit", "lab", *own], cwd=folder, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            assert server.poll() is None, (folder / "log.txt").read_text()
-            try:
-                get(f"{address}/api")
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def get(address):
-    """Return where a request ended up and what it got."""
-    with urllib.request.urlopen(address, timeout=30) as reply:
-        return reply.url, reply.read().decode()
-
-
 def test_the_lab_shows_lesson_00_and_asks_nothing(course):
     with lab(course) as address:
         landed, page = get(address)
@@ -145,6 +110,33 @@ def test_the_lab_shows_lesson_00_and_asks_nothing(course):
 def test_the_learners_own_arguments_win(course):
     with lab(course, "--LabApp.default_url=/lab/tree/01_second.ipynb") as address:
         assert get(address)[0].removesuffix("?") == f"{address}/lab/tree/01_second.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "writable", "told"),
+    [
+        ({"python": "/env/bin/python"}, True, []),
+        ({"error": "/other/python cannot run notebooks"}, True, ["/other/python", "ipykernel install"]),
+        ({"python": "/env/bin/python"}, False, ["cannot be saved", "`rnnkit handout "]),
+    ],
+)
+def test_the_lab_says_before_it_starts_what_jupyterlab_would_say_too_late(kernel, writable, told, course, monkeypatch):
+    monkeypatch.setattr(doctor, "read_kernel", lambda: kernel)
+    monkeypatch.setattr(cli.os, "access", lambda path, mode: writable)
+    troubles = cli.lab_troubles(course / "lessons")
+    assert len(troubles) == bool(told)
+    assert all(words in troubles[0] for words in told)
+
+
+def test_the_way_to_a_folder_of_ones_own_leads_there(course, monkeypatch):
+    monkeypatch.setattr(cli.Path, "home", lambda: course / "home")
+    monkeypatch.setattr(doctor, "read_kernel", lambda: {"python": "python"})
+    monkeypatch.setattr(cli.os, "access", lambda path, mode: False)
+    (trouble,) = cli.lab_troubles(course / "lessons")
+    handout, folder = (trouble.split(f"`{command} ")[1].split("`")[0] for command in ("rnnkit handout", "cd"))
+    assert cli.main(["handout", handout]) == 0
+    monkeypatch.chdir(folder)
+    assert str(cli.find_folder("lessons", "00_*.ipynb")) == handout
 
 
 # --- the hand-out ------------------------------------------------------------------------------------------------

@@ -288,8 +288,15 @@ def test_the_kernel_that_jupyter_would_start_is_tried(argv, trouble, monkeypatch
 
     spec = kernelspec.KernelSpec(argv=argv)
     monkeypatch.setattr(kernelspec.KernelSpecManager, "get_kernel_spec", lambda self, name: spec)
-    kernel = doctor._read_kernel()
+    kernel = doctor.read_kernel()
     assert kernel == {"python": sys.executable} if trouble is None else trouble in kernel["error"]
+
+
+def test_a_kernel_with_another_rnnkit_is_named(tmp_path, monkeypatch):
+    (tmp_path / "rnnkit").mkdir()
+    (tmp_path / "rnnkit" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert f"runs the rnnkit in {tmp_path / 'rnnkit'}, not the one in" in doctor.read_kernel()["error"]
 
 
 def test_a_kernel_not_registered_is_named(monkeypatch):
@@ -299,7 +306,7 @@ def test_a_kernel_not_registered_is_named(monkeypatch):
         raise kernelspec.NoSuchKernel(name)
 
     monkeypatch.setattr(kernelspec.KernelSpecManager, "get_kernel_spec", none)
-    assert "no kernel is registered" in doctor._read_kernel()["error"]
+    assert "no kernel is registered" in doctor.read_kernel()["error"]
 
 
 def test_a_probe_that_never_answers_is_given_up(monkeypatch):
