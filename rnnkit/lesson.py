@@ -31,6 +31,5 @@ def start_lesson(seed=0):
     if _display.in_a_notebook():
         _next_step.follow(sys.modules["IPython"].get_ipython())
         for finding in doctor.glance():
-            # Not where a check compares what a notebook shows: memory is short there because notebooks run side by side.
-            if finding.fix and not os.environ.get("RNNKIT_EXPECT"):
+            if finding.fix:
                 _display.show(f"{finding.name}:", f"{finding.found}. {finding.fix}")
