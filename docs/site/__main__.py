@@ -4,6 +4,7 @@ Both are made from what is stored in the repository, nothing is run, and both op
 `make slides` call this with the packages of the extra `site`.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def main(what):
         import sources
         from sphinx.cmd.build import build_main
 
+        shutil.rmtree(folder, ignore_errors=True)  # a page that is no longer made would stay
         sources.write(ROOT, ROOT / "build" / "site-sources")
         here = str(Path(__file__).parent)
         strict = ["--fail-on-warning", "--keep-going", "--fresh-env", "--quiet"]
