@@ -893,6 +893,12 @@ def test_a_name_that_can_be_changed_brings_all_that_mention_it():
     assert needed(made(a="data = 3", c="print(data)", check=check)) == ["data = 3", check]
 
 
+def test_an_answer_above_the_check_counts():
+    lesson = made(answer="x = ...", check="print()\nrnnkit.check('half', x)")
+    written = "x = 0.5\nrnnkit.check('half', x)"
+    assert needed(lesson, made(answer="x = ...", check=written)) == ["x = ...", written]
+
+
 def test_what_is_needed_is_followed_through_functions_and_decorators():
     check = "def f(): return g()\nrnnkit.check('half', f)"
     cells_ = made(

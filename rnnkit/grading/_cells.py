@@ -275,7 +275,11 @@ def _task(lesson, returned, name, check):
     wanted = _cell("expression", expression).reads
     # Theirs to write: the cells that last bind what is examined.
     last = {max((i for i in range(place + 1) if word in lesson[i].binds), default=place) for word in wanted}
-    order, given = _merged(lesson, returned, place, {lesson[index].id for index in last}, wanted, name)
+    answers = {lesson[index].id for index in last}
+    # And those of ours in which they give it a value: some write the answer above the check.
+    theirs = {cell.id: cell.binds for cell in returned}
+    answers |= {cell.id for cell in lesson[: place + 1] if wanted & (theirs.get(cell.id, cell.binds) - cell.binds)}
+    order, given = _merged(lesson, returned, place, answers, wanted, name)
     task = Task(name, expression, found=bool(given))
     task.error = next((cell.error for cell in given if cell.error), "")
     if given and not task.error:

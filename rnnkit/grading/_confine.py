@@ -111,8 +111,8 @@ class Confined:
             raise
         self._lines = queue.Queue(maxsize=1)
         self._last, self._closed = b"", threading.Event()
-        self._readers = {self._process.stdout: self._read_lines, self._process.stderr: self._count}
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (*self._readers.values(), self._watch)]
+        works = (self._read_lines, self._count, self._watch)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in works]
         for thread in self._threads:
             thread.start()
 
@@ -158,14 +158,10 @@ class Confined:
         self.stop()
         self._closed.set()
         self._process.wait()
-        for thread in self._threads:
+        for thread in self._threads:  # where nothing keeps processes in, one may have got away and hold the pipe open
             thread.join(2)
         with contextlib.suppress(OSError, ValueError):
             self._process.stdin.close()
-        # Where nothing keeps processes in, one may have got away and hold the pipe: then closing it would wait for it.
-        for stream, thread in zip(self._readers, self._threads, strict=False):
-            if not thread.is_alive():
-                stream.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _tree(self):
@@ -178,7 +174,7 @@ class Confined:
             return []
 
     def _read_lines(self):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), self._process.stdout:
             while line := self._process.stdout.readline(LONGEST + 1):
                 if len(line) > LONGEST:
                     self.stop("printed too much", f"It sent more than {LONGEST / 1e6:.0f} MB in one piece.")
@@ -194,7 +190,7 @@ class Confined:
 
     def _count(self):
         said = 0
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), self._process.stderr:
             while part := self._process.stderr.read1(1 << 16):
                 said += len(part)
                 self._last = (self._last + part)[-2000:]
