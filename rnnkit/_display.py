@@ -30,12 +30,14 @@ def table(caption, header, rows, below="", record=None):
 
     Args:
         caption: What the table says, in a line.
-        header: Names of the columns.
+        header: Names of the columns; the first may be empty.
         rows: Sequences of texts, as long as the header.
         below: What to say after the table.
         record: As for `show`.
     """
-    head = "".join(f'<th scope="col" style="text-align:left">{_inline(name)}</th>' for name in header)
+    head = "".join(
+        f'<th scope="col" style="text-align:left">{_inline(name)}</th>' if name else "<td></td>" for name in header
+    )
     body = "".join(
         f'<tr><th scope="row" style="text-align:left">{_inline(first)}</th>'
         + "".join(f'<td style="text-align:left">{_inline(cell)}</td>' for cell in rest)
