@@ -47,7 +47,7 @@ unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has
 			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) -m "not thorough" $(UNIT) || exit; \
 		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
 
-test-hard: $(READY) ## what takes long: combinations, long runs, interrupts, and rnnkit broken on purpose; an hour or so
+test-hard: $(READY) ## what takes long: combinations, long runs, and rnnkit broken on purpose; an hour or so
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
 	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants
 

@@ -72,7 +72,8 @@ def our_gru(units, **settings):
 def test_a_gate_bias_goes_to_its_gate_of_a_gru(make, reset_after):
     bias = built(make(3, bias_initializer=GateBias(update=2.0), reset_after=reset_after))
     assert bias.shape == ((2, 9) if reset_after else (9,))
-    assert np.atleast_2d(bias).sum(axis=0).tolist() == [2] * 3 + [0] * 6
+    assert np.atleast_2d(bias)[0].tolist() == [2] * 3 + [0] * 6
+    assert not np.atleast_2d(bias)[1:].any()
 
 
 def test_a_gate_bias_is_what_the_gate_stands_at():
