@@ -73,9 +73,9 @@ def test_of_any_cell_learners_see_what_stands_outside_its_regions(lines):
     expected = read_by_hand(lines)
     if expected is None:
         with pytest.raises(ValueError, match=r"^here, line \d+: "):
-            _notebooks._stubbed("\n".join(lines), "here")
+            _notebooks.stubbed("\n".join(lines), "here")
     else:
-        assert _notebooks._stubbed("\n".join(lines), "here") == "\n".join(expected)
+        assert _notebooks.stubbed("\n".join(lines), "here") == "\n".join(expected)
 
 
 def solution():

@@ -19,7 +19,7 @@ from fast import EAGER
 PACKAGE = Path(__file__).resolve().parents[1] / "rnnkit"
 BACKEND = keras.backend.backend()
 # Names with an underscore that are not Keras's: of Python, its modules and cloudpickle.
-OTHERS = {"_getframe", "_exit", "_abc_impl", "_cloudpickle_submodules"}
+OTHERS = {"_getframe", "_exit", "_abc_impl", "_cloudpickle_submodules", "_replace", "_repr_mimebundle_"}
 
 PRIVATE = {
     "_compile_loss": "Model: the loss as compiled; _model.spare_loss and _precision put another in its place",

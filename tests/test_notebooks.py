@@ -233,7 +233,8 @@ def output_faults(output):
 
 _MAY_HOLD = {  # of what nobody sees
     "the notebook": {"kernelspec", "language_info"},
-    "a cell": {"tags", "lines_to_next_cell"},  # the second is jupytext's, of the script that is edited
+    # Which cells are slides; and jupytext's note of the script that is edited.
+    "a cell": {"tags", "slideshow", "lines_to_next_cell"},
     "an output": {"image/png", "rnnkit"},  # alt text and size; the record of a claim
 }
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.\w+")

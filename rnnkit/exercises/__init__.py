@@ -223,7 +223,7 @@ def progress(lesson=None):
         >>> progress("no such lesson")
         Traceback (most recent call last):
         ...
-        ValueError: Lessons are two digits, '00' to '09'; received 'no such lesson'.
+        ValueError: Lessons are two digits, ...; received 'no such lesson'.
     """
     lessons = {}
     for exercise in catalogue().values():
