@@ -138,9 +138,13 @@ class Notebook:
         """Go to a cell with the arrow keys, and return its element."""
         self.press("Escape")
         here, there = self.page.evaluate(f"() => {_PANEL}.content.activeCellIndex"), self.place(id)
-        self.press(*["ArrowDown" if there > here else "ArrowUp"] * abs(there - here))
+        way = 1 if there > here else -1
+        for place in range(here + way, there + way, way) if there != here else ():
+            self.press("ArrowDown" if way > 0 else "ArrowUp")
+            self.page.wait_for_function(f"place => {_PANEL}.content.activeCellIndex === place", arg=place)
         cell = self.cell(id)
-        assert cell.evaluate("cell => cell.contains(document.activeElement)"), f"the keyboard does not reach {id}"
+        focused = "cell => cell.contains(document.activeElement)"
+        self.page.wait_for_function(focused, arg=cell, timeout=5000)  # else the keyboard does not reach it
         return cell
 
     def run(self, id):
