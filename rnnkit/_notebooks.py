@@ -129,7 +129,8 @@ def _lesson(solution):
 def _read(solution):
     """Return a solution as nbformat has it, cells without ids left as they are."""
     try:
-        notebook = json.loads(solution.read_text(encoding="utf-8"))
+        text = solution.read_text(encoding="utf-8")
+        notebook = json.loads(text)
         for number, cell in enumerate(notebook["cells"]):  # else nbformat would give one that has none a random id
             cell.setdefault("id", f"none-{number}")
         ids = [cell["id"] for cell in notebook["cells"]]
@@ -142,7 +143,7 @@ def _read(solution):
             f"{solution}: a solution is a notebook of format 4.5; received a file that is none "
             f"({type(error).__name__}: {str(error)[:200]!r}). Open it in JupyterLab and save it again."
         ) from error
-    return nbformat.v4.reads(solution.read_text(encoding="utf-8"))
+    return nbformat.v4.reads(text)
 
 
 def stubbed(source, where):
