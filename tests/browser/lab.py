@@ -137,6 +137,9 @@ class Notebook:
     def go_to(self, id):
         """Go to a cell with the arrow keys, and return its element."""
         self.press("Escape")
+        # A slider keeps the arrow keys to itself, and Escape does not leave it; Tab does, backwards.
+        while self.page.evaluate("() => Boolean(document.activeElement.closest('.jp-OutputArea'))"):
+            self.press("Shift+Tab")
         here, there = self.page.evaluate(f"() => {_PANEL}.content.activeCellIndex"), self.place(id)
         way = 1 if there > here else -1
         for place in range(here + way, there + way, way) if there != here else ():

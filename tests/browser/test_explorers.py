@@ -14,14 +14,16 @@ MOVES = 5
 # From the key to the next picture: decoded, so that the browser can paint it.
 WATCH = """cell => {
     const times = window.redraws = [];
-    let pressed = null;
+    const source = () => cell.querySelector("figure img")?.src;
+    let pressed = null, shown = source();
     cell.addEventListener("keydown", () => { pressed = performance.now(); }, true);
     new MutationObserver(async () => {
-        const image = cell.querySelector("figure img");
-        if (!image || pressed === null) return;
+        // The slider's own number changes too, and before the picture.
+        if (pressed === null || !source() || source() === shown) return;
         const since = pressed;
         pressed = null;
-        await image.decode();
+        shown = source();
+        await cell.querySelector("figure img").decode();
         times.push(performance.now() - since);
     }).observe(cell, {childList: true, subtree: true, attributes: true, attributeFilter: ["src"]});
 }"""
