@@ -110,9 +110,10 @@ site slides: .venv-site/ready
 site: ## build the executed lessons and the docs as a site, build/site/index.html, and check it
 slides: ## build slides of each lesson's key cells, build/slides/index.html, and check them
 
-lock: ## remake requirements.lock after a change in pyproject.toml; ARGS=--upgrade takes newer versions
+lock: ## remake the locks after a change in pyproject.toml; ARGS=--upgrade takes newer versions
 	@test -n "$(UV)" || { echo "make lock needs uv: python3 -m pip install uv, then make lock UV=path/to/uv"; exit 1; }
 	"$(UV)" pip compile pyproject.toml --universal --extra course --extra dev --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock $(ARGS)
+	"$(UV)" pip compile requirements.lock --universal --no-deps --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-hashed.lock
 
 clean: ## remove the environments and caches
 	rm -rf .venv .venv-backends .venv-latest .venv-site .pytest_cache .ruff_cache build
@@ -125,6 +126,8 @@ clean: ## remove the environments and caches
 # An environment. Its file `ready` tells that it was built from this lock, so that a second run installs nothing.
 # One that this recipe did not make is never removed unasked: it may be somebody's, and in use.
 PINS := -r requirements.lock
+# The lock again, with the hashes of every file. A list of its own: beside hashes, pip refuses a folder like `-e .`.
+.venv/ready .venv-backends/ready: VERIFIED = $(INSTALL) --no-deps --require-hashes -r requirements-hashed.lock
 .venv-backends/ready: EXTRAS := [jax,torch]
 .venv-latest/ready: EXTRAS := [course,dev]
 .venv-latest/ready: PINS :=
@@ -143,6 +146,7 @@ WORKS := rnnkit doctor
 		if [ "$$made" ]; then rm -rf $(@D); \
 			echo "Install one and name it, make lab PYTHON=python3.12, or install uv, which brings its own."; \
 		else echo "Remove it with make clean, and try again."; fi; exit 1; } >&2
+	$(VERIFIED)
 	$(INSTALL) $(WANTED)
 	$(@D)/bin/python -m $(WORKS)
 	@touch $@

@@ -144,6 +144,14 @@ def test_the_lock_pins_versions_and_names_no_host():
     assert not odd
 
 
+def test_the_lock_with_hashes_pins_the_same():
+    hashed = (ROOT / "requirements-hashed.lock").read_text(encoding="utf-8").replace(" \\\n    ", " ")
+    pins = [line.partition(" --hash=") for line in hashed.splitlines()]
+    assert [pin for pin, _, _ in pins] == LOCK
+    for _, first, hashes in pins:
+        assert re.fullmatch(r"( ?--hash=sha256:[0-9a-f]{64})+", (first + hashes).lstrip())
+
+
 def test_conda_brings_python_and_pip_and_the_lock_the_rest():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, through_pip = environment["dependencies"]
@@ -199,7 +207,7 @@ def make(tmp_path):
     """`make env UV= ...` in a folder with the files that it needs, installing nothing: its status and its words."""
     if shutil.which("make") is None:
         pytest.skip("no make here, so nobody uses the Makefile")
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "requirements-hashed.lock", "pyproject.toml"):
         shutil.copy2(ROOT / name, tmp_path)
 
     def run(*arguments):
