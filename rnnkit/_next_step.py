@@ -50,7 +50,10 @@ def advice(error, since):
             "code under a new lesson. Choose Kernel, then Restart Kernel and Run up to Selected Cell."
         )
     if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
-        return (
+        letter = (
+            f'If it is the letter of an answer, it needs quotes: "{error.name}". ' if _is_letter(error.name) else ""
+        )
+        return letter + (
             f"If a cell further up makes `{error.name}`, that cell has not run since this kernel started: choose Run, "
             "then Run All Above Selected Cell, and run this one again. If the name is your own, look at its spelling."
         )
@@ -76,6 +79,10 @@ def advice(error, since):
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full: delete what you do not need, then run this cell again."
     return None
+
+
+def _is_letter(name):
+    return len(name or "") == 1 and name in "abcde"
 
 
 def _is_stale(since):

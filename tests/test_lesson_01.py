@@ -43,6 +43,15 @@ def in_float32(last, h, W):
     return filled_array(*(np.float32(array) for array in (last, h, W)))
 
 
+def going_back(last, h, step, first=1, forwards=False):
+    """Fill row t - 1 by `step(t, row t)`, for t from the last one to `first`, or the other way round."""
+    gradients = np.zeros_like(h)
+    gradients[-1] = last
+    for t in range(first, len(h))[:: 1 if forwards else -1]:
+        gradients[t - 1] = step(t, gradients[t])
+    return gradients
+
+
 @pytest.mark.parametrize("answer", [backwards_loop, filled_array, jacobians_and_lists, in_float32])
 def test_backpropagation_right(answer):
     expect("backpropagate_states", answer, "correct")
@@ -64,6 +73,19 @@ def test_backpropagation_right(answer):
         (lambda last, h, W: backwards_loop(last, h, W).T, "shape"),
         (lambda last, h, W: last, "shape"),
         (lambda last, h, W: h @ last @ W, "ValueError"),
+        (lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g), first=2), "one step early"),
+        (lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g), first=0), "row t - 1 = -1"),
+        (lambda last, h, W: going_back(0 * last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g)), "all rows are 0"),
+        (
+            lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g), forwards=True),
+            "runs forwards",
+        ),
+        (lambda last, h, W: backwards_loop(last, np.concatenate([h[:1], h]), W)[:-1], "gone through a step already"),
+        (lambda last, h, W: going_back(last, h, lambda t, g: np.diag(1 - h[t] ** 2) @ W.T @ g), "is not transposed"),
+        (
+            lambda last, h, W: going_back(last, h, lambda t, g: (1 - h[t - 1] ** 2) * (W @ g)),
+            "and the slope is that of",
+        ),
     ],
 )
 def test_backpropagation_wrong(answer, words):
@@ -110,7 +132,13 @@ def test_rate_right(answer):
         (lambda W, h: np.mean(1 - h**2), "mean slope alone"),
         (lambda W, h: np.linalg.eigvals(W).real.max() * np.mean(1 - h**2), "largest real part"),
         (lambda W, h: np.abs(np.linalg.eigvals(W)).mean() * np.mean(1 - h**2), "averages the absolute eigenvalues"),
+        (lambda W, h: abs(np.linalg.eigvals(W).max()) * np.mean(1 - h**2), "goes by their real parts"),
+        (lambda W, h: abs(np.linalg.eigvalsh(W)).max() * np.mean(1 - h**2), "symmetric"),
+        (lambda W, h: abs(np.linalg.eig(W)[1]).max() * np.mean(1 - h**2), "the vectors"),
         (lambda W, h: radius(W) * np.mean(1 - h), "1 - h**2, not 1 - h"),
+        (lambda W, h: radius(W) * np.mean(1 - abs(h)), "instead of the absolute value"),
+        (lambda W, h: radius(W) * np.max(1 - h**2), "largest slope"),
+        (lambda W, h: radius(W) * np.mean(1 - h[:, -1] ** 2), "last step only"),
         (lambda W, h: radius(W) * np.mean(1 - np.tanh(h) ** 2), "without another tanh"),
         (lambda W, h: radius(W) * (1 - h.mean() ** 2), "1 minus the square of the average"),
         (lambda W, h: radius(W) * (1 - h**2).mean(axis=0), "one number"),
@@ -149,7 +177,9 @@ def test_kernel_right(answer):
         (lambda units, seed: 0.1 * np.random.default_rng(seed).normal(size=(units, units)), "it still vanishes"),
         (lambda units, seed: rotation(units, seed, 0.9), "it still vanishes"),
         (lambda units, seed: np.eye(units), "it still vanishes"),
-        (lambda units, seed: 1.2 * np.eye(units), "another kind of matrix"),  # a larger gain would make it worse
+        (lambda units, seed: 1.2 * np.eye(units), "a larger gain does not help"),
+        (lambda units, seed: rotation(32, seed, 1.2), "Use `units`"),
+        (lambda units, seed: rotation(units, None, 1.2), "twice with the same seed"),
         (lambda units, seed: initializer(seed), "Call it"),
         (lambda units, seed: rotation(units, seed, 2.0), "it explodes"),
         (lambda units, seed: np.ones(units), "shape (32,)"),
@@ -161,8 +191,27 @@ def test_kernel_wrong(answer, words):
 
 
 def test_kernel_ratio_obeys_the_bound_of_the_largest_singular_value():
-    assert kernel_ratio(np.zeros((32, 32)), seed=0) == 0
-    assert 0 < kernel_ratio(0.9 * np.eye(32), seed=0) < 0.9**99 * 1.001
+    assert kernel_ratio(np.zeros((32, 32)), seed=0)[0] == 0
+    assert 0 < kernel_ratio(0.9 * np.eye(32), seed=0)[0] < 0.9**99 * 1.001
+
+
+def test_kernel_ratio_sees_the_slopes_of_the_network_that_it_measures():
+    import keras
+
+    from rnnkit import tasks
+
+    x, _ = tasks.adding_problem(n=32, length=100, seed=0)
+    kernel = rotation(32, 0, 1.2)
+    draw = keras.initializers.GlorotUniform(seed=0)
+    layer = keras.layers.SimpleRNN(32, kernel_initializer=draw, return_sequences=True)
+    layer(x)
+    layer.set_weights([layer.get_weights()[0], kernel, np.zeros(32)])
+    slopes = 1 - keras.ops.convert_to_numpy(layer(x)) ** 2
+    assert kernel_ratio(kernel, seed=0)[1] == pytest.approx(slopes.mean(), rel=1e-3)
+
+
+def test_a_kernel_that_does_not_read_its_seed_is_told_so_though_it_is_right():
+    expect("my_kernel", lambda units, seed: rotation(units, 2, 1.2), "correct", "All five seeds give the same matrix")
 
 
 # --- choices and the quiz -----------------------------------------------------------------------------------------

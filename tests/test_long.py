@@ -1,5 +1,8 @@
 """Runs as long and sequences as deep as users have them; `make test-hard` runs these."""
 
+import signal
+import time
+
 import keras
 import numpy as np
 import psutil
@@ -111,3 +114,56 @@ def test_ten_recorders_at_once_and_the_training_is_the_same_to_the_bit(tmp_path)
         assert recorder.steps.tolist() == list(range(36))
     np.testing.assert_array_equal(flows[0].history["rnn"][::5], flows[1].history["rnn"])
     np.testing.assert_array_equal(gates[0].history["rnn"]["update"][::7], gates[1].history["rnn"]["update"])
+
+
+INTERRUPTS = 100
+
+
+# Python cannot raise an interrupt out of a destructor: it reports it, and training goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts, which Windows lacks")
+def test_interrupts_at_random_moments_lose_nothing_and_leave_nothing():
+    """Compilation and callbacks included; each time, what was recorded is how the whole run begins, to the bit."""
+    x, y = numbers(300, 6, 2), numbers(300, 1)
+    settings = {"batch_size": 2, "shuffle": False, "verbose": 0}
+
+    def trained(seconds):
+        """Train, interrupted after so many seconds; return the model, its recorders and whether it came to that."""
+        model = compiled(optimizer=keras.optimizers.Adam(0.01, global_clipnorm=0.1))
+        model.optimizer.build(model.trainable_variables)  # which Keras cannot finish after an interrupt
+        recorders = rnnkit.GradientRecorder(), rnnkit.StateGradientRecorder(x[:4], y[:4], every=1)
+        interrupted = False
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            model.fit(x, y, epochs=2, callbacks=[*recorders], **settings)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            interrupted = True
+        return model, *recorders, interrupted
+
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        began = time.perf_counter()
+        whole, all_norms, all_flow, _ = trained(0)
+        usual, took, count = {*vars(whole)}, time.perf_counter() - began, 0
+        draw = np.random.default_rng(0)
+        for _ in range(INTERRUPTS):
+            model, norms, flow, interrupted = trained(draw.uniform(0.01, took))
+            count += interrupted
+            done = int(numpy([model.optimizer.iterations])[0])
+            assert norms.steps.tolist() == list(range(len(norms.steps)))
+            assert done - 1 <= len(norms.steps) <= done
+            np.testing.assert_array_equal(norms.global_norm, all_norms.global_norm[: len(norms.steps)])
+            for name, each in norms.history.items():
+                np.testing.assert_array_equal(each, all_norms.history[name][: len(norms.steps)])
+            for name, each in flow.history.items():
+                assert len(each) == len(flow.steps)
+                np.testing.assert_array_equal(each, all_flow.history[name][: len(each)])
+            model.fit(x[:2], y[:2], **settings)
+            assert {*vars(model)} <= usual
+            assert {*vars(model.optimizer)} <= {*vars(whole.optimizer)}
+            assert "rnnkit" not in type(model.train_function).__module__
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert count > 0.8 * INTERRUPTS

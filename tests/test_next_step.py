@@ -24,6 +24,7 @@ def raised(code):
 # what a cell does: words of what to do about it
 CASES = {
     "x + model": ("makes `x`", "Run All Above Selected Cell", "spelling"),
+    "answers = [b, 'c']": ('it needs quotes: "b"', "makes `b`"),
     "import seaborne": ("no `seaborne`", "`rnnkit doctor`", "`%pip install seaborne`"),
     "from seaborne.plots import lines": ("no `seaborne`",),
     "raise MemoryError": ("no memory left", "Shut down the kernels", "restart this kernel"),
@@ -47,6 +48,10 @@ def test_an_error_that_learners_meet_is_answered_with_what_to_do(code):
 )
 def test_of_other_errors_nobody_knows_more_than_the_learner(code):
     assert _next_step.advice(raised(code), since=LATER) is None
+
+
+def test_only_the_name_of_an_answer_is_told_of_quotes():
+    assert "quotes" not in _next_step.advice(raised("x + model"), since=LATER)
 
 
 def test_a_library_changed_since_the_kernel_imported_it_is_named_whatever_the_error():

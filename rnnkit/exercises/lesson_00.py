@@ -41,6 +41,19 @@ def _explain(answer, mistakes, tolerance=1e-4):
             raise NotYet(why)
 
 
+def _from_the_end(right, received):
+    """Examine dL/dh_t, a row for each step; say which wrong row was filled first, and the others from it."""
+    received = np.asarray(received, dtype=float) if not callable(received) else received
+    try:
+        close(right, what="your array of dL/dh_t")(received)
+    except NotYet as why:
+        if np.shape(received) != right.shape or not str(why).endswith("]."):
+            raise
+        last = np.flatnonzero(~np.isclose(received, right, rtol=1e-4).all(axis=1)).max()
+        where = f"row {last}" if last < len(right) - 1 else f"row {last}, which is dL/dh_T itself"
+        raise NotYet(f"row by row from the end, where the sweep begins, the first wrong one is {where}.") from None
+
+
 # --- to_keras ---------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +133,11 @@ def _examine_backward(answer):
             "every row starts again from dL/dh_T; use the row computed just before, g[t].",
         ),
         (lambda t, g: np.zeros(2), "only the last row is filled. Fill row t - 1 from row t."),
+        (
+            lambda t, g: W_h.T @ ((1 + h[t] ** 2) * g),
+            "the slope of tanh is 1 - h[t]**2, with a minus.",
+        ),
+        (lambda t, g: W_h.T @ (h[t] ** 2 * g), "the slope of tanh is 1 - h[t]**2; yours is h[t]**2 alone."),
     ]
     mistakes = [(_sweep(h, last, step), why) for step, why in wrong_steps] + [
         (right[::-1], "the rows run backwards in time: row t should belong to h[t], so that the last is dL/dh_T."),
@@ -127,9 +145,17 @@ def _examine_backward(answer):
         (right[:-1], "the last row, dL/dh_T, is missing."),
         (right.T, "units run down the rows; there should be a row for each step and a column for each unit."),
     ]
-    received = answer(W_h, h, last)
+    try:
+        received = answer(W_h, h, last)
+    except ValueError as error:
+        if "broadcast" in str(error):
+            raise NotYet(
+                f"NumPy refuses: {error}. Is a matrix multiplied with *? That goes entry by entry; "
+                "a matrix times a vector is W @ v."
+            ) from None
+        raise
     _explain(received, mistakes)
-    close(right, what="your array of dL/dh_t")(received)
+    _from_the_end(right, received)
     W_h, W_x, b, x = _example(units=3, steps=4)
     h = _states(W_h, W_x, b, x)
     close(backward(W_h, h, np.ones(3)), what="with three units, your array of dL/dh_t")(answer(W_h, h, np.ones(3)))
@@ -146,6 +172,7 @@ def recurrent_weight_gradient(h, g):
 def _examine_recurrent_weight_gradient(answer):
     W_h, W_x, b, x = _example(steps=5, seed=1)
     h = _states(W_h, W_x, b, x)
+    h[0] = 0.3, -0.4  # not 0: the first step's share must be seen to be there
     g = backward(W_h, h, np.array([1.0, -2.0]))
     received = answer(h, g)
     slope = 1 - h**2
@@ -167,6 +194,24 @@ def _examine_recurrent_weight_gradient(answer):
         (steps[-1], "that is the last step's share alone. Add up the shares of all steps."),
         (steps[0], "that is the first step's share alone. Add up the shares of all steps."),
         (steps, "those are the shares of the steps, one by one. Add them up."),
+        (sum(steps[:-1]), "the last step's share is missing: h has T + 1 rows, so that t runs from 1 to len(h) - 1."),
+        (sum(steps[1:]), "the first step's share is missing: the step from h[0] to h[1] used W_h as well."),
+        (
+            right + np.outer(slope[0] * g[0], h[-1]),
+            "there is a share of t = 0 too, paired with h[-1], which in Python is the last row. Begin at t = 1.",
+        ),
+        (
+            sum(np.outer(slope[t] * g[t - 1], h[t - 1]) for t in range(1, len(h))),
+            "g is one step off: the step from h[t-1] ends in h[t], so use g[t].",
+        ),
+        (
+            sum(np.outer((1 - h[t]) * g[t], h[t - 1]) for t in range(1, len(h))),
+            "the slope of tanh is 1 - h[t]**2; yours lacks the square.",
+        ),
+        (
+            np.outer((slope[1:] * g[1:]).sum(axis=0), h[:-1].sum(axis=0)),
+            "that multiplies two sums over time. Multiply at each step, then add up.",
+        ),
     ]
     _explain(received, mistakes)
     close(right, what="your dL/dW_h")(received)
@@ -180,21 +225,24 @@ def _examine_growing_gradient(answer):
         W_h = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
         raise NotYet(f"W_h should be a 2 by 2 array of numbers; received {type(answer).__name__}.") from None
-    if W_h.shape != (2, 2) or not np.isfinite(W_h).all():
-        raise NotYet(f"W_h should be a 2 by 2 array of finite numbers; received shape {W_h.shape}.")
+    if W_h.shape != (2, 2):
+        raise NotYet(f"W_h should be a 2 by 2 array of numbers; received shape {W_h.shape}.")
+    if not np.isfinite(W_h).all():
+        raise NotYet("W_h should hold finite numbers; received NaN or infinite ones.")
     h = _states(W_h, np.full((2, 1), 0.01), np.zeros(2), np.ones((8, 1)))
     norms = np.linalg.norm(backward(W_h, h, np.ones(2)), axis=1)
     growth, radius = norms[0] / norms[-1], np.abs(np.linalg.eigvals(W_h)).max()
     if growth < 10:
-        saturated = np.abs(h[-1]).max() > 0.8
+        linear = np.linalg.norm(np.linalg.matrix_power(W_h.T, 8) @ np.ones(2)) / np.sqrt(2)
         raise NotYet(
             f"|dL/dh_0| is {growth:.2g} times |dL/dh_T|; 10 times is asked for. "
             + (
-                f"The states have run into the flat ends of tanh (up to {np.abs(h[-1]).max():.2f}), where its slope "
-                "is small: try smaller weights, or weights that turn the state round instead of pushing it outwards."
-                if saturated
-                else "The states are small, so that each step backwards all but multiplies by W_h transposed: "
-                "make that a larger factor."
+                f"Your W_h, transposed, makes it {linear:.2g} times in eight steps. It is the slopes of tanh that take "
+                f"this away: the states run into its flat ends (up to {np.abs(h).max():.2f}). Try smaller weights, or "
+                "weights that turn the state round instead of pushing it outwards."
+                if linear >= 10
+                else f"Even without tanh your W_h, transposed and multiplied eight times over, makes only {linear:.2g} "
+                "times of it. Which matrix stretches at each step what the last step has left?"
             )
         )
     if radius < 1:

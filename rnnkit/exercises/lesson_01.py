@@ -23,6 +23,10 @@ def _examine_backpropagation(answer):
     h, W, last = np.tanh(draw.normal(size=(6, 3))), draw.normal(size=(3, 3)), draw.normal(size=3)
     received = np.asarray(answer(last, h, W), dtype=float)
     expected = backpropagate_states(last, h, W)
+
+    def step(gradient, state):
+        return (gradient * (1 - state**2)) @ W.T
+
     if received.shape == (5, 3):
         raise NotYet("you return 5 gradients for 6 steps. The last step has one too: it is `last` itself.")
     for mistake, wrong in {
@@ -45,10 +49,36 @@ def _examine_backpropagation(answer):
         "the kernel comes before the slope. Going back, the slope 1 - h_t**2 is met first, then W.T": _back(
             last, h, W, kernel_first=True
         ),
+        "the kernel comes before the slope, and the slope is that of h_{t-1}. Going back, the slope 1 - h_t**2 is met "
+        "first, then W.T": _back(last, h, W, shift=1, kernel_first=True),
+        "the Jacobian is not transposed. Going back, the gradient is multiplied by the transpose of dh_t/dh_{t-1}": (
+            _back(last, h, W.T, kernel_first=True)
+        ),
+        "row 0 is empty: the loop stops one step early. It has to reach t = 1, which fills row 0": _rows(
+            expected, {0: 0.0}
+        ),
+        "the last row should be `last`. A loop that reaches t = 0 writes into row t - 1 = -1, and that is the last": (
+            _rows(expected, {-1: step(expected[0], h[0])})
+        ),
+        "`last` has gone through a step already. It is the gradient at the last step itself: row -1": np.stack(
+            [step(gradient, state) for gradient, state in zip(expected, h, strict=True)]
+        ),
+        "all rows are 0: nothing was put into the last one, `last`, before the loop": 0 * expected,
+        "the loop runs forwards. Row t - 1 is made of row t, so begin with the last": _rows(
+            expected, dict.fromkeys(range(len(h) - 2), 0.0)
+        ),
     }.items():
         if received.shape == wrong.shape and np.allclose(received, wrong):
             raise NotYet(mistake + ".")
     close(expected, what="what you return")(received)
+
+
+def _rows(gradients, others):
+    """Return gradients with other rows in some places."""
+    changed = gradients.copy()
+    for place, row in others.items():
+        changed[place] = row
+    return changed
 
 
 def _back(last, h, W, slope=lambda state: 1 - state**2, shift=0, kernel_first=False):
@@ -70,7 +100,11 @@ def predicted_rate(W, h):
 
 def _examine_rate(answer):
     draw = np.random.default_rng(1)
-    W, h = draw.normal(size=(8, 8)), np.tanh(draw.normal(size=(4, 10, 8)))
+    W, h = draw.normal(size=(8, 8)), draw.normal(size=(4, 10, 8))
+    h = np.tanh(h + 0.3 * np.sign(h))  # no slope is 1
+    # Eigenvalues -3 + 4i and 3 + 1i and their conjugates: the largest one is not the one with the largest real part.
+    W[:4] = 0
+    W[:2, :2], W[2:4, 2:4] = [[-3, 4], [-4, -3]], [[3, 1], [-1, 3]]
     received = np.asarray(answer(W, h), dtype=complex)
     eigenvalues, slope = np.linalg.eigvals(W), np.mean(1 - h**2)
     largest = np.abs(eigenvalues).max()
@@ -90,9 +124,21 @@ def _examine_rate(answer):
         "that takes the largest real part. Eigenvalues are complex: the radius is the largest absolute value": (
             eigenvalues.real.max() * slope
         ),
+        "the largest of complex numbers goes by their real parts. Take absolute values first, then the largest": (
+            np.abs(eigenvalues.max()) * slope
+        ),
+        "`eigvalsh` is for symmetric matrices, which a kernel is not. Use np.linalg.eigvals": (
+            np.abs(np.linalg.eigvalsh(W)).max() * slope
+        ),
+        "`eig` returns two things, and that takes the second, the vectors. The eigenvalues come first": (
+            np.abs(np.linalg.eig(W)[1]).max() * slope
+        ),
         "that averages the absolute eigenvalues. The largest one wins in the long run": np.abs(eigenvalues).mean()
         * slope,
         "the slope of tanh is 1 - h**2, not 1 - h": largest * np.mean(1 - h),
+        "the slope of tanh is 1 - h**2, with a square instead of the absolute value": largest * np.mean(1 - np.abs(h)),
+        "that takes the largest slope. Average them": largest * np.max(1 - h**2),
+        "that averages the slopes at the last step only. Average over all steps": largest * np.mean(1 - h[:, -1] ** 2),
         "h has been through tanh already: the slope is 1 - h**2, without another tanh": (
             largest * np.mean(1 - np.tanh(h) ** 2)
         ),
@@ -115,7 +161,7 @@ def my_kernel(units, seed):
 
 
 def kernel_ratio(kernel, seed):
-    """Measure |dL/dh_0| / |dL/dh_99| of an untrained tanh SimpleRNN with this recurrent kernel."""
+    """Measure an untrained tanh SimpleRNN with this recurrent kernel: |dL/dh_0| / |dL/dh_99|, and its mean slope."""
     from rnnkit import probes, tasks
     from rnnkit._backend import keras
 
@@ -127,7 +173,11 @@ def kernel_ratio(kernel, seed):
     weights = rnn.get_weights()
     rnn.set_weights([weights[0], kernel, weights[2]])
     norms = probes.state_gradient_norms(model, x, y)()["rnn"]
-    return float(norms[0] / norms[-1])
+    h, slopes = np.zeros((len(x), len(kernel))), []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ weights[0] + h @ kernel + weights[2])
+        slopes.append(np.mean(1 - h**2))
+    return float(norms[0] / norms[-1]), np.mean(slopes)
 
 
 def _examine_kernel(answer):
@@ -140,14 +190,28 @@ def _examine_kernel(answer):
             raise NotYet(f"return a matrix (units, units), here (32, 32); received shape {kernel.shape}.")
         if not np.isfinite(kernel).all():
             raise NotYet("the matrix holds NaN or infinite numbers.")
-    ratios = [kernel_ratio(kernel, seed) for seed, kernel in enumerate(kernels)]
-    middle = np.median(ratios)
+    if np.shape(answer(8, 0)) != (8, 8):
+        raise NotYet("asked for 8 units, it returns a matrix of another size. Use `units`, for other networks.")
+    if not np.array_equal(np.asarray(answer(32, 0), dtype=float), kernels[0]):
+        raise NotYet("asked twice with the same seed, it returns two different matrices. Draw them from `seed`.")
+    ratios, slopes = np.transpose([kernel_ratio(kernel, seed) for seed, kernel in enumerate(kernels)])
+    middle, slope = np.median(ratios), np.median(slopes)
     shown = f"first over last is {middle:.1g} in the median of five seeds"
+    if middle < 1 / 30 and slope < 0.5:
+        raise NotYet(
+            f"{shown}: it still vanishes. The slopes of tanh are only {slope:.2g} in the mean, for this kernel drives "
+            "the units into its flat ends: a larger gain does not help. Try another kind of matrix, one that turns the "
+            "state."
+        )
     if middle < 1 / 30:
-        raise NotYet(f"{shown}: it still vanishes. Try a larger gain, or another kind of matrix.")
+        raise NotYet(
+            f"{shown}: it still vanishes. The slopes of tanh take a factor of {slope:.2g} at each step, in the mean. "
+            "Try a larger gain, or another kind of matrix."
+        )
     if middle > 30:
         raise NotYet(f"{shown}: it explodes. Try a smaller gain.")
-    return f"Measured, {shown}."
+    same = all(np.array_equal(kernel, kernels[0]) for kernel in kernels)
+    return f"Measured, {shown}." + (" (All five seeds give the same matrix.)" if same else "")
 
 
 EXERCISES = (
@@ -212,6 +276,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
+                    "b": "The later states are held fixed there; the total derivative goes through all of them.",
                     "a": "It is right as far as it goes: the derivative with other outputs held fixed, a direct path.",
                     "c": "Float32 is fine there; the zeros stay in float64, because no direct path exists.",
                 },
@@ -219,6 +284,7 @@ EXERCISES = (
             choice(
                 "c",
                 {
+                    "c": "No vector is stretched by more than the largest singular value at any step.",
                     "a": "A radius below 1 speaks of the long run only. The chain of this lesson grew for 50 steps.",
                     "b": "It is the other way round: the largest singular value below 1 makes vanishing certain.",
                 },
@@ -226,6 +292,7 @@ EXERCISES = (
             choice(
                 "a",
                 {
+                    "a": "A larger kernel makes larger states, and those have smaller slopes.",
                     "b": "1.5 is the kernel's factor. Saturated units have small slopes, which take most of it back.",
                     "c": "They saturate in part only; measured, the gradient grew.",
                 },
@@ -233,6 +300,7 @@ EXERCISES = (
             choice(
                 "c",
                 {
+                    "c": "The same matrix acts at every step, and its gradient is the sum of all their shares.",
                     "a": "The sum adds up near and far; its size says nothing of how it is made up.",
                     "b": "Far steps do contribute, but where the gradient vanishes by far too little to be seen.",
                 },
@@ -240,6 +308,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
+                    "b": "Training enlarges the gradient of the early steps itself; until it has, nothing is learned.",
                     "a": "It did learn, late: training itself enlarged the gradient. Vanishing is a delay, one that "
                     "grows fast with the distance.",
                     "c": "Nothing was changed but the recurrent kernel's initial values.",
