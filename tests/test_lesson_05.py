@@ -88,6 +88,8 @@ def scaled_by(factor):
         (lambda g, c: [part / max(1, norm(g)) for part in g], "threshold of 0.5"),
         (scaled_by(lambda g, c: c / norm(g) ** 2), "square root is missing"),
         (scaled_by(lambda g, c: c / sum(np.linalg.norm(part) for part in g)), "norms of the arrays are added up"),
+        (scaled_by(lambda g, c: c / np.mean([np.linalg.norm(part) for part in g])), "norms of the arrays are averaged"),
+        (scaled_by(lambda g, c: c / (norm(g) + c)), "without anything added"),
         (scaled_by(lambda g, c: c / max(np.abs(part).max() for part in g)), "not the largest number"),
         (scaled_by(lambda g, c: c / max(np.linalg.norm(part) for part in g)), "not the largest of the arrays' norms"),
         (scaled_by(lambda g, c: c / np.sqrt(np.mean(np.concatenate([part.ravel() for part in g]) ** 2))), "averaged"),

@@ -51,6 +51,10 @@ def _examine_clip(answer):
         "the norm is not the largest of the arrays' norms. Add up their squares, then take the root": [
             g / max(each) for g in large
         ],
+        "the norms of the arrays are averaged. Add up their squares, then take the root": [
+            g / np.mean(each) for g in large
+        ],
+        "the factor is threshold / norm, without anything added to the norm": [g / (norm + 1) for g in large],
         "the squares are averaged. The norm is the root of their sum": [g * np.sqrt(count) / norm for g in large],
         "the absolute values are added up. Add the squares, then take the root": [
             g / sum(np.abs(one).sum() for one in large) for g in large
