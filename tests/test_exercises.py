@@ -395,7 +395,7 @@ def test_a_right_answer_is_used(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("answer", "status"), [(..., "not attempted yet"), (divides_by_zero, "not yet")])
+@pytest.mark.parametrize(("answer", "status"), [(..., "not attempted yet"), (divides_by_zero, "not yet correct")])
 def test_the_reference_stands_in_and_says_so(answer, status, capsys):
     used = rnnkit.use_or_reference("scale_to", answer)
     assert used is exercises.catalogue()["scale_to"].reference

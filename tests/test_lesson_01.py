@@ -75,10 +75,13 @@ def test_backpropagation_right(answer):
         (lambda last, h, W: h @ last @ W, "ValueError"),
         (lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g), first=2), "one step early"),
         (lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g), first=0), "row t - 1 = -1"),
+        (lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 + h[t] ** 2) * g)), "with a minus"),
+        (lambda last, h, W: going_back(last, h, lambda t, g: W @ (h[t] ** 2 * g)), "h**2 alone"),
+        (lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * last)), "starts again"),
         (lambda last, h, W: going_back(0 * last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g)), "all rows are 0"),
         (
             lambda last, h, W: going_back(last, h, lambda t, g: W @ ((1 - h[t] ** 2) * g), forwards=True),
-            "runs forwards",
+            "runs forwards, though",
         ),
         (lambda last, h, W: backwards_loop(last, np.concatenate([h[:1], h]), W)[:-1], "gone through a step already"),
         (lambda last, h, W: going_back(last, h, lambda t, g: np.diag(1 - h[t] ** 2) @ W.T @ g), "is not transposed"),
@@ -132,7 +135,8 @@ def test_rate_right(answer):
         (lambda W, h: np.mean(1 - h**2), "mean slope alone"),
         (lambda W, h: np.linalg.eigvals(W).real.max() * np.mean(1 - h**2), "largest real part"),
         (lambda W, h: np.abs(np.linalg.eigvals(W)).mean() * np.mean(1 - h**2), "averages the absolute eigenvalues"),
-        (lambda W, h: abs(np.linalg.eigvals(W).max()) * np.mean(1 - h**2), "goes by their real parts"),
+        (lambda W, h: abs(np.linalg.eigvals(W).max()) * np.mean(1 - h**2), "goes by real parts"),
+        (lambda W, h: abs(np.linalg.eigvals(W)[0]) * np.mean(1 - h**2), "they come in no order"),
         (lambda W, h: abs(np.linalg.eigvalsh(W)).max() * np.mean(1 - h**2), "symmetric"),
         (lambda W, h: abs(np.linalg.eig(W)[1]).max() * np.mean(1 - h**2), "the vectors"),
         (lambda W, h: radius(W) * np.mean(1 - h), "1 - h**2, not 1 - h"),
@@ -176,8 +180,9 @@ def test_kernel_right(answer):
     [
         (lambda units, seed: 0.1 * np.random.default_rng(seed).normal(size=(units, units)), "it still vanishes"),
         (lambda units, seed: rotation(units, seed, 0.9), "it still vanishes"),
-        (lambda units, seed: np.eye(units), "it still vanishes"),
-        (lambda units, seed: 1.2 * np.eye(units), "a larger gain does not help"),
+        (lambda units, seed: np.eye(units), "1.2 times this matrix does no better"),
+        (lambda units, seed: np.zeros((units, units)), "another kind of matrix"),
+        (lambda units, seed: 1.2 * np.eye(units), "1.2 times this matrix does no better"),
         (lambda units, seed: rotation(32, seed, 1.2), "Use `units`"),
         (lambda units, seed: rotation(units, None, 1.2), "twice with the same seed"),
         (lambda units, seed: initializer(seed), "Call it"),
@@ -226,4 +231,4 @@ def test_gain_wrong(answer, words):
 
 @pytest.mark.parametrize("answer", ["b", " B "])
 def test_gain_right(answer):
-    expect("gain_of_two", answer, "correct", "1.16")
+    expect("gain_of_two", answer, "correct", "next cell")

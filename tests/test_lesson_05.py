@@ -90,6 +90,11 @@ def scaled_by(factor):
         (scaled_by(lambda g, c: c / sum(np.linalg.norm(part) for part in g)), "norms of the arrays are added up"),
         (scaled_by(lambda g, c: c / np.mean([np.linalg.norm(part) for part in g])), "norms of the arrays are averaged"),
         (scaled_by(lambda g, c: c / (norm(g) + c)), "without anything added"),
+        (scaled_by(lambda g, c: c / np.linalg.norm(g[0])), "the norm of one of the arrays"),
+        (scaled_by(lambda g, c: c / np.linalg.norm(g[-1])), "the norm of one of the arrays"),
+        (scaled_by(lambda g, c: c / np.sqrt(norm(g))), "root is taken twice"),
+        (scaled_by(lambda g, c: c**2 / norm(g)), "no square"),
+        (lambda g, c: [part * c / np.sqrt(np.sum(g**2)) for part in g], "for gradient in gradients"),
         (scaled_by(lambda g, c: c / max(np.abs(part).max() for part in g)), "not the largest number"),
         (scaled_by(lambda g, c: c / max(np.linalg.norm(part) for part in g)), "not the largest of the arrays' norms"),
         (scaled_by(lambda g, c: c / np.sqrt(np.mean(np.concatenate([part.ravel() for part in g]) ** 2))), "averaged"),
@@ -99,7 +104,7 @@ def scaled_by(factor):
         (lambda g, c: np.concatenate([part.ravel() for part in g]), "return a list of arrays"),
         (lambda g, c: [part.ravel() for part in early_return(g, c)], "keeps its shape"),
         (lambda g, c: early_return(g[:2], c), "one for each of the 3"),
-        (lambda g, c: g / 3.0, "TypeError"),
+        (lambda g, c: g / 3.0, "for gradient in gradients"),
         (lambda g, c: [part * min(1, c / np.linalg.norm(g)) for part in g], "Go through the list"),
         (lambda g, c: np.ones(2) + np.ones(3), "ValueError"),
         (in_place, "belongs to the caller"),
@@ -139,6 +144,8 @@ def test_threshold_right(answer):
         (lambda norms, times=1.0: np.mean(norms[np.isfinite(norms)]), "`times` has no effect"),
         (lambda norms, times=1.0: times * np.nan_to_num(norms, posinf=0).mean(), "still counted"),
         (lambda norms, times=1.0: times * norms, "one number"),
+        (lambda norms, times=1.0: np.mean(norms) / times, "divided by `times`"),
+        (lambda norms, times=1.0: np.mean(norms) + times - 1, "times=5"),
     ],
 )
 def test_threshold_wrong(answer, words):
@@ -171,7 +178,9 @@ def test_own_rule_right(answer):
         (lambda point, gradient: 0.1 * gradient, "return the step"),
         (lambda point, gradient: point + 0.1 * gradient, "uphill"),
         (lambda point, gradient: (point - 0.1 * gradient)[0], "array of two numbers"),
-        (lambda point, gradient: point, "too short"),
+        (lambda point, gradient: point, "you stay where you are"),
+        (lambda point, gradient: point - 0.1 * [gradient], "clip([gradient], threshold)[0]"),
+        (lambda point, gradient: point - 0.05 * gradient / np.linalg.norm(gradient), "too long to settle"),
     ],
 )
 def test_own_rule_wrong(answer, words):

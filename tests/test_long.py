@@ -143,11 +143,14 @@ def test_interrupts_at_random_moments_lose_nothing_and_leave_nothing():
 
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        began = time.perf_counter()
         whole, all_norms, all_flow, _ = trained(0)
+        began = time.perf_counter()
+        trained(0)
         usual, took, count = {*vars(whole)}, time.perf_counter() - began, 0
         draw = np.random.default_rng(0)
-        for _ in range(INTERRUPTS):
+        for _ in range(4 * INTERRUPTS):  # some come after the last step
+            if count == INTERRUPTS:
+                break
             model, norms, flow, interrupted = trained(draw.uniform(0.01, took))
             count += interrupted
             done = int(numpy([model.optimizer.iterations])[0])
@@ -166,4 +169,4 @@ def test_interrupts_at_random_moments_lose_nothing_and_leave_nothing():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert count > 0.8 * INTERRUPTS
+    assert count == INTERRUPTS

@@ -203,7 +203,8 @@ def use_or_reference(name, answer):
     outcome = evaluate(name, answer)
     if outcome.status == CORRECT:
         return answer
-    _display.show(f"Carrying on with the reference answer of {name}:", f"yours is {outcome.status}, and that is fine.")
+    status = "not yet correct" if outcome.status == NOT_YET else outcome.status
+    _display.show(f"Carrying on with the reference answer of {name}:", f"yours is {status}, and that is fine.")
     return catalogue()[name].reference
 
 

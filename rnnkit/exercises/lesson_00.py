@@ -208,6 +208,15 @@ def _examine_recurrent_weight_gradient(answer):
             sum(np.outer((1 - h[t]) * g[t], h[t - 1]) for t in range(1, len(h))),
             "the slope of tanh is 1 - h[t]**2; yours lacks the square.",
         ),
+        (g.T @ h, "it pairs g[t] with h[t], and the slope of tanh is missing: W_h saw h[t-1]."),
+        (
+            sum(np.outer((1 - np.tanh(h[t]) ** 2) * g[t], h[t - 1]) for t in range(1, len(h))),
+            "h[t] is already the tanh: its slope is 1 - h[t]**2, without another tanh.",
+        ),
+        (
+            sum(np.outer((1 + h[t] ** 2) * g[t], h[t - 1]) for t in range(1, len(h))),
+            "the slope of tanh is 1 - h[t]**2, with a minus.",
+        ),
         (
             np.outer((slope[1:] * g[1:]).sum(axis=0), h[:-1].sum(axis=0)),
             "that multiplies two sums over time. Multiply at each step, then add up.",

@@ -28,6 +28,13 @@ def _examine_clip(answer):
     small = [0.01 * gradient for gradient in large]
     try:
         received = _as_list(answer(large, 1.0), large)
+    except TypeError as error:
+        if "list" not in str(error):
+            raise
+        raise NotYet(
+            f"Python says: {error}. `gradients` is a list of arrays, not one array to calculate with. Go "
+            "through it: `for gradient in gradients`."
+        ) from None
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
@@ -59,12 +66,18 @@ def _examine_clip(answer):
         "the absolute values are added up. Add the squares, then take the root": [
             g / sum(np.abs(one).sum() for one in large) for g in large
         ],
+        "that is the norm of one of the arrays. Add up the squares of all, then take the root": _one_of(
+            [[g / n for g in large] for n in each], received
+        ),
+        "the root is taken twice: the norm is the root of the sum of squares": [g / np.sqrt(norm) for g in large],
         "the factor stands upside down: it is threshold / norm": [g * norm for g in large],
     }.items():
         if all(np.allclose(part, other) for part, other in zip(received, wrong, strict=True)):
             raise NotYet(mistake + ".")
     close([gradient / norm for gradient in large], what="what you return")(received)
     halved = _as_list(answer(large, 0.5), large)
+    if np.allclose(_norm(halved), 0.25):
+        raise NotYet("with a threshold of 0.5 the norm comes out as 0.25: the factor is threshold / norm, no square.")
     if np.allclose(_norm(halved), 1):
         raise NotYet("with a threshold of 0.5 the norm comes out as 1: the factor is threshold / norm, not 1 / norm.")
     close([0.5 * gradient / norm for gradient in large], what="what you return for a threshold of 0.5")(halved)
@@ -83,6 +96,12 @@ def _examine_clip(answer):
             "the gradients that you were given have changed: `*=` or an assignment into the list writes into what "
             "belongs to the caller, who may compare before and after. Return new arrays, gradient * factor."
         )
+
+
+def _one_of(candidates, received):
+    """Return that list of arrays which was received, or any other if it was none of them."""
+    same = (each for each in candidates if all(map(np.allclose, each, received)))
+    return next(same, candidates[0])
 
 
 class _Uncopied(list):
@@ -126,6 +145,12 @@ def _examine_threshold(answer):
     close(norms.mean(), what="the threshold for times=1")(answer(norms))
     if np.isclose(float(answer(norms, 5.0)), norms.mean()):
         raise NotYet("`times` has no effect: five times the mean was asked for, and once came back.")
+    for mistake, wrong in {
+        "the mean is divided by `times`": norms.mean() / 5,
+        "`times` is added to the mean": 5 + norms.mean(),
+    }.items():
+        if np.isclose(float(answer(norms, 5.0)), wrong):
+            raise NotYet(f"{mistake}. For times=5, five times the mean is asked for.")
     close(5 * norms.mean(), what="the threshold for times=5")(answer(norms, 5.0))
     broken = [np.inf, np.nan]
     with np.errstate(all="ignore"):
@@ -189,7 +214,15 @@ def _step_on_the_wall(rule):
 
 def _examine_own_rule(answer):
     point, gradient = np.array([4.8, -2.0]), np.array([0.03, 0.04])
-    following = np.asarray(answer(point, gradient), dtype=float)
+    try:
+        following = np.asarray(answer(point, gradient), dtype=float)
+    except TypeError as error:
+        if "list" not in str(error):
+            raise
+        raise NotYet(
+            f"Python says: {error}. `clip` takes a list of gradients and returns a list; the one that you gave it is "
+            "its first: clip([gradient], threshold)[0]."
+        ) from None
     if following.shape == (2,) and np.linalg.norm(following) < 1:
         raise NotYet("you return the step. Return the next point: the point minus the step.")
     if following.shape == (2,) and (following - point) @ gradient > 0:
@@ -211,8 +244,16 @@ def _examine_own_rule(answer):
             advice = (
                 f"on the wall your step turns {turned:.0f} degrees from the gradient. Shorten it without turning it"
             )
+        elif not longest:
+            advice = "every step is 0 long: you stay where you are. Subtract something of the gradient"
         else:
-            advice = "no step is long enough to be thrown off. Are they too short for 400 steps, or too long to settle"
+            falling = np.mean(descents(answer, steps=800)[0] < losses)
+            still = (
+                "After 800 steps the losses are lower still: yours are too short for 400"
+                if falling > 0.9
+                else "800 steps bring no more: yours may be too long to settle at the foot of the wall"
+            )
+            advice = f"no step is over {longest:.2g} long, so that none is thrown off. {still}"
         raise NotYet(f"{shown}; {advice}.")
     return f"Measured, {shown}; the longest step is {longest:.2g}."
 
@@ -280,6 +321,7 @@ EXERCISES = (
             choice(
                 "c",
                 {
+                    "c": "At the edge it was 0.235 w, a little over 1, at every one of the steps.",
                     "a": "Nothing overflows there: the steepest slope was about 1000, in float64. It is a product.",
                     "b": "The surface has its cliff before anyone descends on it; the rate decides who falls off.",
                 },
@@ -287,6 +329,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
+                    "b": "One norm and one factor for all weights together, so that the direction stays.",
                     "a": "`clipvalue` cuts each number by itself, and so turns the step: by some 30 degrees, measured.",
                     "c": "The name suggests it, but `clipnorm` scales each weight's gradient by itself: that turns "
                     "the step.",
@@ -295,6 +338,7 @@ EXERCISES = (
             choice(
                 "b",
                 {
+                    "b": "That is why an epoch's best weights were kept.",
                     "a": "Whatever is computed with NaN is NaN; clipping has nothing left to scale. Go back first.",
                     "c": "Whatever is computed with NaN is NaN, at any learning rate. Go back to earlier weights.",
                 },
@@ -302,6 +346,7 @@ EXERCISES = (
             choice(
                 "a",
                 {
+                    "a": "With both threefold, one step could go nine times as far.",
                     "b": "The norms hardly depend on it, but the longest step does: it is rate times threshold.",
                     "c": "Then the longest step, rate times threshold, would be nine times as long.",
                 },
@@ -309,6 +354,7 @@ EXERCISES = (
             choice(
                 "c",
                 {
+                    "c": "The gradients there were short already, and a common factor cancels in a ratio.",
                     "a": "It multiplies near and far steps by one number, so that the near ones drown the far ones as "
                     "before.",
                     "b": "Clipping was hardly ever active there, and a common factor changes no ratio.",
