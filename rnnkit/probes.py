@@ -18,6 +18,8 @@ __all__ = [
 ]
 ops = keras.ops
 
+_ENTRIES = 2**22  # of Jacobians, computed at once
+
 
 def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False, dtype=None):
     """Measure dL/dh_t, the total derivative of the loss by the state at every time step, in one backward pass.
@@ -434,7 +436,7 @@ def _in_parts(of_steps, sequences, before):
     batch, time, total = before.shape
     steps = batch * time
     inputs, states = sequences.reshape(steps, -1), before.reshape(steps, total)
-    parts = -(-steps // max(1, 2**22 // total**2))
+    parts = -(-steps // max(1, _ENTRIES // total**2))
     size = -(-steps // parts)
     jacobians = np.empty((steps, total, total))
     for part in range(parts):
