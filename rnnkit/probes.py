@@ -18,6 +18,8 @@ __all__ = [
 ]
 ops = keras.ops
 
+_ENTRIES = 2**22  # of Jacobians, computed at once
+
 
 def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False, dtype=None):
     """Measure dL/dh_t, the total derivative of the loss by the state at every time step, in one backward pass.
@@ -357,17 +359,38 @@ def lyapunov_exponents(model, x, layer=None):
     return _spectrum.last_log_singular_values(jacobians) / jacobians.shape[1]
 
 
-def _joint_jacobians(model, x, name):
-    """Return the recurrent layer and its Jacobians of all states by all states, (batch, time, total, total)."""
+def _jacobian_function(model, x, name, *, once=False, jit_compile=False):
+    """Check all that can be wrong, then return the recurrent layer and `measure(x)`.
+
+    Args:
+        model: a built Keras model.
+        x: inputs like those that will be measured.
+        name: of the layer, or None.
+        once: whether `measure` is called but once, so that nothing is compiled that runs faster than it compiles.
+        jit_compile: whether TensorFlow has XLA compile the measurement.
+
+    Returns:
+        the layer, and a function that returns its Jacobians of all states by all states, (batch, time, total, total).
+    """
     recurrent = _model.only_recurrent_layer(model, name)
     _model.require_batch(model, x)
-    sequences, mask, before = _trajectory(model, recurrent, x)
     sizes = [size for *_, size in _perturbation.states("", recurrent.cell)]
-    with _backend.scratch():
-        jacobians = _cell_jacobians(recurrent.cell, sequences, before, sizes)
-        _loop.forget_dropout_masks(recurrent.cell)
-    jacobians[~mask] = np.eye(sum(sizes))
-    return recurrent, jacobians[:, ::-1] if recurrent.go_backwards else jacobians
+    trajectory = _backend.compiled(model, _trajectory(model, recurrent), jit_compile)
+    of_steps = _backend.compiled(model, _cell_jacobians(recurrent.cell, sizes), jit_compile, once=once)
+
+    def measure(x):
+        sequences, mask, before = trajectory(x)
+        jacobians = _in_parts(of_steps, sequences, before)
+        jacobians[~mask] = np.eye(sum(sizes))
+        return jacobians[:, ::-1] if recurrent.go_backwards else jacobians
+
+    return recurrent, measure
+
+
+def _joint_jacobians(model, x, name):
+    """Return the recurrent layer and its Jacobians of all states by all states, (batch, time, total, total)."""
+    recurrent, measure = _jacobian_function(model, x, name, once=True)
+    return recurrent, measure(x)
 
 
 def _finite_jacobians(model, x, name):
@@ -384,33 +407,51 @@ def _finite_jacobians(model, x, name):
     return recurrent, jacobians
 
 
-def _cell_jacobians(cell, sequences, before, sizes):
-    """Differentiate every new state of a cell by every old one, at all steps of all examples in few backward passes."""
-    batch, time, total = before.shape
-    inputs, states = sequences.reshape(batch * time, -1), before.reshape(batch * time, total)
-    rows_at_once = max(1, 2**22 // total**2)  # bounds the memory of the tiled batch
-    blocks = []
-    for start in range(0, batch * time, rows_at_once):
-        part = slice(start, start + rows_at_once)
-        # One copy of each step per unit, each asking for the gradient of its own unit.
-        tiled_inputs = ops.convert_to_tensor(np.repeat(inputs[part], total, axis=0))
-        tiled_states = np.repeat(states[part], total, axis=0)
-        one_unit_each = np.tile(np.eye(total), (len(inputs[part]), 1))
+def _cell_jacobians(cell, sizes):
+    """Return a function of steps, what is read (n, features) and the states (n, total), to (n, total, total).
 
-        def step(flat, tiled_inputs=tiled_inputs):
-            _, new = _perturbation.call_cell(cell, tiled_inputs, _perturbation.split(flat, sizes), False)
+    It differentiates every new state of the cell by every old one, in one backward pass.
+    """
+
+    def jacobians(values, inputs, states):
+        count, total = ops.shape(states)
+        # One copy of each step per unit, each asking for the gradient of its own unit.
+        inputs, states = (ops.repeat(one, total, axis=0) for one in (inputs, states))
+        one_unit_each = ops.tile(ops.eye(total, dtype=states.dtype), (count, 1))
+
+        def step(flat):
+            _, new = _perturbation.call_cell(cell, inputs, _perturbation.split(flat, sizes), False)
             return ops.concatenate(new, axis=-1)
 
-        blocks.append(ops.convert_to_numpy(_backend.vector_jacobian(step, tiled_states, one_unit_each)))
-    return np.concatenate(blocks).reshape(batch, time, total, total).astype("float64")
+        with _backend.scratch(values):
+            found = _backend.vector_jacobian(step, states, one_unit_each)
+            _loop.forget_dropout_masks(cell)
+        return ops.reshape(found, (count, total, total))
+
+    return jacobians
 
 
-def _trajectory(model, layer, x):
-    """Run the model in inference; return of each step of the layer's loop what the cell reads, in the order of reading.
+def _in_parts(of_steps, sequences, before):
+    """Return the Jacobians at all steps of all examples, float64; in parts, which bounds the memory of the copies."""
+    batch, time, total = before.shape
+    steps = batch * time
+    inputs, states = sequences.reshape(steps, -1), before.reshape(steps, total)
+    parts = -(-steps // max(1, _ENTRIES // total**2))
+    size = -(-steps // parts)
+    jacobians = np.empty((steps, total, total))
+    for part in range(parts):
+        # All parts have one size, for which the function is compiled once: the last may begin within the one before.
+        start = min(part * size, steps - size)
+        jacobians[start : start + size] = of_steps(inputs[start : start + size], states[start : start + size])
+    return jacobians.reshape(batch, time, total, total)
+
+
+def _trajectory(model, layer):
+    """Return a function that runs the model in inference, to what the cell reads at each step, in the order of reading.
 
     Returns:
-        inputs (batch, time, features), whether the step counts (batch, time), joint states (batch, time, total), which
-        mean nothing where it does not; NumPy.
+        function of the weights' values and x, to inputs (batch, time, features), whether the step counts (batch, time),
+        joint states (batch, time, total), which mean nothing where it does not.
     """
 
     def collect(values, x):
@@ -451,7 +492,7 @@ def _trajectory(model, layer, x):
             )
         return seen[layer.name]
 
-    return _backend.compiled(model, collect)(x)
+    return collect
 
 
 def _state_slice(layer, state):

@@ -297,6 +297,25 @@ def test_masked_steps_are_the_identity_jacobian():
     assert not np.allclose(jacobians[0, 2], np.eye(UNITS))
 
 
+@pytest.mark.parametrize("at_once", [1, 4, 7])
+def test_jacobians_in_parts_are_those_measured_at_once(monkeypatch, at_once, digits):
+    """18 steps in 18, 5 or 3 parts, which do not all divide them."""
+    model, (x, _) = compiled(RECURRENT["GRU"](), keras.layers.Dense(1)), batch()
+    whole = probes.state_jacobians(model, x)
+    monkeypatch.setattr(probes, "_ENTRIES", at_once * UNITS**2)
+    np.testing.assert_allclose(probes.state_jacobians(model, x), whole, atol=digits.atol)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_prepared_jacobians_are_those_of_the_weights_at_that_moment(jit_compile, digits):
+    model, (x, _) = compiled(RECURRENT["LSTM, backwards"](), keras.layers.Dense(1)), batch()
+    _, measure = probes._jacobian_function(model, x, None, jit_compile=jit_compile)
+    for scale, examples in ((1, BATCH), (2, BATCH), (1, 2)):
+        model.set_weights([scale * weight for weight in model.get_weights()])
+        expected = probes.state_jacobians(model, x[:examples], state="all")
+        np.testing.assert_allclose(measure(x[:examples]), expected, atol=digits.atol)
+
+
 def snapshot(model):
     everything = model.variables + model.metrics_variables + model.optimizer.variables
     return [numpy(variable) for variable in everything]

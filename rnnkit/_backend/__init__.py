@@ -2,7 +2,7 @@
 
 Each backend has a module of its own with the same functions:
 
-- `compiled(model, function, jit_compile)`: a function of arrays made fast, which sees the weights of the moment;
+- `compiled(model, function, jit_compile, once)`: a function of arrays made fast, which sees the weights of the moment;
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
 - `heard_zeros(variable, shape, dtype, hear)`: zeros that overhear somebody else's backward pass;
 - `doubles(on)`: a scope in which float64 is to be had;

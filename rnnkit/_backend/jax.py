@@ -18,7 +18,7 @@ except AttributeError:  # before JAX 0.8
 stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
 
-def compiled(model, function, jit_compile=True):
+def compiled(model, function, jit_compile=True, once=False):
     """As for TensorFlow: `function(values, *arrays)` compiled; `values` carries the weights into the graph.
 
     JAX compiles whatever `jit_compile` says: without that it is many times slower.

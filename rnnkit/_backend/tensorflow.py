@@ -31,22 +31,28 @@ stream_kept = nullcontext  # random numbers come from Keras's seed generators, w
 tf.function(lambda x: tf.reduce_sum(tf.tanh(x), axis=1), jit_compile=True)(tf.ones((8, 8)))
 
 
-def compiled(model, function, jit_compile=False):
+def compiled(model, function, jit_compile=False, once=False):
     """Turn `function(values, *arrays)` into a graph that is traced once per signature of its arguments.
 
     Args:
         model: the Keras model that the function runs.
         function: gets what `scratch` needs to give the model its weights of the moment, then the arguments.
         jit_compile: whether XLA compiles the graph: seconds, once, for a faster one.
+        once: whether it is called but once, and holds no loop: it then runs as it stands, which is sooner done than
+            tracing it. JAX compiles even so, torch never.
 
     Returns:
         A function of arrays that returns what `function` does, as NumPy arrays.
     """
+
+    def with_values(*arrays):
+        return function([(v, v.value) for v in model.variables], *arrays)
+
     # Keras looks up the weights of regularizers among the values. TensorFlow warns when the same *code* is
     # traced often; measuring many models is just that, and a partial has no code. Autograph would rewrite the code
     # and, with it, the errors raised there.
     graph = tf.function(
-        functools.partial(lambda *arrays: function([(v, v.value) for v in model.variables], *arrays)),
+        functools.partial(with_values),
         # XLA compiles for one shape; without it a graph for any shape serves all.
         reduce_retracing=not jit_compile,
         autograph=False,
@@ -54,7 +60,7 @@ def compiled(model, function, jit_compile=False):
     )
 
     def run(*arrays):
-        result = keras.tree.map_structure(lambda tensor: tensor.numpy(), graph(*arrays))
+        result = keras.tree.map_structure(lambda tensor: tensor.numpy(), (with_values if once else graph)(*arrays))
         _start_new_variables()
         return result
 
@@ -115,7 +121,7 @@ def vector_jacobian(function, inputs, cotangents):
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = function(inputs)
-    return tape.gradient(outputs, inputs, output_gradients=tf.convert_to_tensor(cotangents, outputs.dtype))
+    return tape.gradient(outputs, inputs, output_gradients=tf.cast(cotangents, outputs.dtype))
 
 
 def dense(gradient):

@@ -26,7 +26,7 @@ ops = keras.ops
 stream_kept = torch.random.fork_rng  # dropout draws from torch's own stream
 
 
-def compiled(model, function, jit_compile=False):
+def compiled(model, function, jit_compile=False, once=False):
     """As for TensorFlow, but nothing is compiled: torch.compile takes longer than most measurements."""
 
     def run(*arrays):

@@ -10,10 +10,12 @@ from rnnkit._backend import keras
 TITLE = "Probes, against a training step and against the naive way"
 TEXT = (
     "A call of the probe, compiled before, is divided by one training step of the same model (`train_on_batch`, batch "
-    "of 64). `state_jacobians` and `singular_values` are called as a reader would, and trace the model each time; the "
-    "matrices are multiplied in NumPy. *One tape per time step*: the states are given, the loss is differentiated by "
-    "one of them in a compiled function; three of the T are timed, and the time taken as that of all. *One backward "
-    "pass per unit*: dh_T/dh_0 of one sequence, a row by each pass, compiled too; 8 of the 64 are timed."
+    "of 64). *Multiplied*: by NumPy, in float64. *One copy a unit*: the loss of each copy of the sequence is one unit "
+    "of h_T, so that one backward pass gives all rows of dh_T/dh_t, in float32. `singular_values`, and what is called "
+    "*as a reader would*, trace the model in each call. *One tape per time step*: the states are given, the loss is "
+    "differentiated by one of them in a compiled function; three of the T are timed, and the time taken as that of "
+    "all. *One backward pass per unit*: dh_T/dh_0 of one sequence, a row by each pass, compiled too; 8 of the 64 are "
+    "timed."
 )
 ROWS = {
     "state gradients": Row(
@@ -39,22 +41,41 @@ ROWS = {
         "dh_T/dh_t for all t, one sequence (`state_jacobians`, multiplied)",
         "one backward pass per unit, for a single t",
         0.1,
-        "`state_jacobians` traces the model anew in each call, which is most of its time where T is short; on JAX its "
-        "backward pass, all t and all units in one, is not compiled. The naive way was compiled once.",
+        "On JAX all 64 passes take no more than one to four training steps, a tenth of which is less than what is "
+        "measured here takes in any way; else as in the next row.",
     ),
     "jacobians by step": Row(
-        "dh_T/dh_t for all t, one sequence",
+        "dh_T/dh_t for all t, one sequence (`state_jacobians`, multiplied)",
         "a training step, batch of 64",
         1.2,
-        "The same: a compiled training step is not traced again.",
+        "A step of an LSTM is copied once for every unit of h and of c, 128 times, where the training step has 64 "
+        "examples; a matrix a step is then made float64 and multiplied by NumPy, whose threads wait for those that the "
+        "backend still holds: with `OPENBLAS_NUM_THREADS=1` an LSTM at T=50 took 1.3 on TensorFlow with jit and 1.4 on "
+        "JAX, on a busy machine where it took 10 and 2.5 otherwise. One copy a unit does without the matrices.",
     ),
+    "copies": Row(
+        "dh_T/dh_t for all t, one sequence (`state_gradients`, one copy a unit)",
+        "one backward pass per unit, for a single t",
+        0.1,
+        "As above; it costs what the state gradients of a batch of 64 do.",
+    ),
+    "copies by step": Row(
+        "dh_T/dh_t for all t, one sequence (`state_gradients`, one copy a unit)",
+        "a training step, batch of 64",
+        1.2,
+        "It costs what the state gradients of a batch of 64 do.",
+    ),
+    "jacobians as called": Row("`probes.state_jacobians`, one sequence, as a reader would call it", "a training step"),
     "singular values": Row("`probes.singular_values` of dh_T/dh_t, all of them for all t", "a training step"),
     "gates": Row(
         "`probes.gates`, all gates at all t",
         "a forward pass (`predict_on_batch`)",
         1.2,
         "The gates are overheard in the layer's own cell, run by Keras's general loop, which keeps four more numbers "
-        "per unit and step than the forward pass does. A state followed by one matmul for all gates took 2.4.",
+        "per unit and step than the forward pass does. Tried on an LSTM, T=50: each gate an output of its own, not "
+        "all in one longer tensor, which made 1.7 to 1.5 without jit, 1.5 to 1.3 with it, 1.5 to 1.4 on JAX, left "
+        "torch at 5.4, and does not fit what Keras does at masked steps; keeping h and c, and running the cell once "
+        "more on all steps at once, 2.0, 1.6, 2.2 and 5.8.",
     ),
 }
 
@@ -90,16 +111,21 @@ def measure(setting, quick=False):
         ours = {"ours": ways["state gradients"], "naive": _tape_per_step(network, x, y)}
         times = paired.calls(ours, "naive", **few).times("naive", setting.steps / 3)
         found["tape per step"] = times.ratio("ours")
+        # What `probes.state_jacobians` calls, traced once.
+        _, jacobians = probes._jacobian_function(network, x[:1], None, jit_compile=setting.jit)
         ways = {
             "step": models.training_step(network, x, y),
-            "jacobians": lambda: _products(probes.state_jacobians(network, x[:1], state="all")),
+            "jacobians": lambda: _products(jacobians(x[:1]), setting.units),
+            "copies": _one_copy_a_unit(network, x[:1], setting),
+            "jacobians as called": lambda: probes.state_jacobians(network, x[:1], state="all"),
             "singular values": lambda: probes.singular_values(network, x[:1]),
             "naive": _pass_per_unit(network, x[:1]),
         }
         times = paired.calls(ways, "step", **few).times("naive", setting.units / 8)
-        found["jacobians"] = times.ratio("jacobians", "naive")
-        found["jacobians by step"] = times.ratio("jacobians")
-        found["singular values"] = times.ratio("singular values")
+        for name in ("jacobians", "copies"):
+            found[name] = times.ratio(name, "naive")
+            found[f"{name} by step"] = times.ratio(name)
+        found |= {name: times.ratio(name) for name in ("jacobians as called", "singular values")}
     return found
 
 
@@ -109,13 +135,26 @@ def _asked(setting):
     return asked | ({"gates"} if setting.cell != "SimpleRNN" else set())
 
 
-def _products(jacobians):
-    """Return dh_T/dh_t for all t, an array (batch, time, total, total)."""
-    products = np.empty_like(jacobians)
-    products[:, -1] = np.eye(jacobians.shape[-1])
-    for t in range(jacobians.shape[1] - 2, -1, -1):
+def _products(jacobians, units):
+    """Return dh_T/dh_t for all t, an array (batch, time, units, units); h comes first among the states."""
+    batch, time, total, _ = jacobians.shape
+    products = np.empty((batch, time, units, total))
+    products[:, -1] = np.eye(units, total)
+    for t in range(time - 2, -1, -1):
         products[:, t] = products[:, t + 1] @ jacobians[:, t + 1]
-    return products
+    return products[..., :units]
+
+
+def _one_copy_a_unit(network, x, setting):
+    """Return a function that finds the same, (units, time, units), as state gradients of copies of one sequence."""
+    tail = keras.Model(network.inputs, network.get_layer("rnn").output)
+    tail.compile(
+        loss=lambda unit, last: setting.units * keras.ops.sum(unit * last, axis=-1)
+    )  # the batch's mean divides
+    copies, unit_of_each = np.repeat(x, setting.units, axis=0), np.eye(setting.units, dtype="float32")
+    gradients = probes._state_gradient_function(tail, copies, unit_of_each, None)
+    run = _backend.compiled(tail, gradients, setting.jit)
+    return lambda: run(copies, unit_of_each)["rnn", "h"]
 
 
 def _tail(network, sequences, *, head):

@@ -352,16 +352,23 @@ MUTANTS = [
     Mutant(
         "Jacobians transposed",
         "probes.py",
-        '.reshape(batch, time, total, total).astype("float64")',
-        '.reshape(batch, time, total, total).swapaxes(-1, -2).astype("float64")',
+        "return jacobians.reshape(batch, time, total, total)",
+        "return jacobians.reshape(batch, time, total, total).swapaxes(-1, -2)",
         ("test_probes.py::test_joint_jacobians_are_central_differences_of_the_cell[GRU]",),
     ),
     Mutant(
         "Jacobians of a backward layer in reading order",
         "probes.py",
-        "return recurrent, jacobians[:, ::-1] if recurrent.go_backwards else jacobians",
-        "return recurrent, jacobians",
+        "return jacobians[:, ::-1] if recurrent.go_backwards else jacobians",
+        "return jacobians",
         ("test_probes.py::test_joint_jacobians_are_central_differences_of_the_cell[LSTM, backwards]",),
+    ),
+    Mutant(
+        "the last steps left out where Jacobians are measured in parts",
+        "probes.py",
+        "size = -(-steps // parts)",
+        "size = steps // parts",
+        ("test_probes.py::test_jacobians_in_parts_are_those_measured_at_once",),
     ),
     Mutant(
         "the mask ignored in Jacobians",
