@@ -403,9 +403,7 @@ def test_lessons_are_what_their_solutions_make():
 
 
 @pytest.mark.parametrize("exercise", exercises.catalogue().values(), ids=lambda exercise: exercise.name)
-def test_every_exercise_has_a_right_reference_and_is_checked_in_its_lesson(exercise):
-    assert exercises.evaluate(exercise.name, exercise.reference).status == "correct"
-    assert exercise.solution_text()
+def test_every_exercise_is_checked_in_its_lesson(exercise):
     lesson = next((path for path in SOLUTIONS if path.stem.startswith(f"{exercise.lesson}_")), None)
     assert lesson, f"lesson {exercise.lesson} has exercises, but solutions/{exercise.lesson}_*.ipynb is not there"
     code = "\n".join(cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code")
