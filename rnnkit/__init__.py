@@ -40,6 +40,7 @@ _NAMES = {
     "use_or_reference": "exercises",
     "progress": "exercises",
     "start_lesson": "lesson",
+    "track": "lesson",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]

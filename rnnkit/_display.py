@@ -4,6 +4,7 @@ import html
 import os
 import re
 import sys
+import time
 
 # No colour of its own: the box takes the page's text colour, so that it reads in light and dark themes alike.
 _BOX = "border:1px solid currentColor;border-left-width:6px;padding:.4em .8em;margin:.4em 0"
@@ -62,6 +63,53 @@ def _either(page, plain, record):
 
     # In an output's metadata, which nobody sees and nbval does not compare.
     display({"text/html": page, "text/plain": plain}, raw=True, metadata={"rnnkit": record} if record else None)
+
+
+class Progress:
+    """Show how many of many things are done, in a notebook or a terminal, and leave nothing of it.
+
+    As a context manager it gives the function to call with that number.
+
+    Args:
+        total: how many there are.
+        of: what they are called, in the plural.
+    """
+
+    def __init__(self, total, of="runs"):
+        self.total, self.of, self.begun, self.shown, self.handle = total, of, time.monotonic(), 0.0, None
+
+    def __enter__(self):
+        if in_a_notebook():
+            from IPython.display import display
+
+            self.handle = display(self._bundle(0), raw=True, display_id=True)
+        self.terminal = self.handle is None and sys.stderr is not None and sys.stderr.isatty()
+        return self.show
+
+    def show(self, done):
+        """Show how many are done, but not more often than anyone can read."""
+        now = time.monotonic()
+        if now - self.shown < 0.3:
+            return
+        self.shown = now
+        if self.handle:
+            self.handle.update(self._bundle(done), raw=True)
+        elif self.terminal:
+            print(f"\r{self._words(done)}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_):
+        if self.handle:
+            self.handle.update({}, raw=True)
+        elif self.terminal and self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _words(self, done):
+        return f"{done} of {self.total} {self.of}, {time.monotonic() - self.begun:.0f} s"
+
+    def _bundle(self, done):
+        words = self._words(done)
+        bar = f'<progress value="{done}" max="{self.total}" aria-label="{html.escape(self.of)}"></progress> {words}'
+        return {"text/html": bar, "text/plain": words}
 
 
 def _inline(text):

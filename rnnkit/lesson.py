@@ -33,3 +33,27 @@ def start_lesson(seed=0):
         for finding in doctor.glance():
             if finding.fix:
                 _display.show(f"{finding.name}:", f"{finding.found}. {finding.fix}")
+
+
+def track(things, of="runs"):
+    """Go through something that takes long, and show meanwhile how many are done; nothing of it stays.
+
+    In a notebook it is a bar below the cell, in a terminal a line. Where the environment variable `RNNKIT_EXPECT` is
+    set (a notebook that is run to be compared with what it stores), nothing is shown.
+
+    Args:
+        things: what to go through, such as seeds.
+        of: what they are called, in the plural.
+
+    Returns:
+        iterator over the same things, in the same order.
+
+    Example:
+        >>> [seed**2 for seed in rnnkit.track(range(4), "seeds")]
+        [0, 1, 4, 9]
+    """
+    things = list(things)
+    with _display.Progress(len(things), of) as show:
+        for done, thing in enumerate(things):
+            show(done)
+            yield thing

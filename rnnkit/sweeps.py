@@ -10,9 +10,7 @@ import numbers
 import operator
 import os
 import queue
-import sys
 import threading
-import time
 import traceback
 
 import numpy as np
@@ -93,7 +91,8 @@ def sweep(train, /, *, seeds, workers=2, **settings):
     kept = _sweep_cache.folder()
     outcomes = _sweep_cache.remembering(kept, train, runs, run) if kept and not here else run(runs)
     measured, failures = [None] * len(runs), {}
-    with _progress(len(runs)) as show, contextlib.closing(outcomes):  # whatever happens, workers are ended or kept
+    # Whatever happens, workers are ended or kept.
+    with _display.Progress(len(runs)) as show, contextlib.closing(outcomes):
         for number, kind, *said in outcomes:
             if kind == "measured":
                 measured[number] = said[0]
@@ -434,45 +433,6 @@ def _dismiss_all():
 
 
 # --- what comes out --------------------------------------------------------------------------------------------
-
-
-class _progress:  # noqa: N801  (used as a function)
-    """Show how many runs have ended, in a notebook or a terminal, and leave nothing of it."""
-
-    def __init__(self, total):
-        self.total, self.begun, self.shown, self.handle = total, time.monotonic(), 0.0, None
-
-    def __enter__(self):
-        if _display.in_a_notebook():
-            from IPython.display import display
-
-            self.handle = display(self._bundle(0), raw=True, display_id=True)
-        self.terminal = self.handle is None and sys.stderr is not None and sys.stderr.isatty()
-        return self.show
-
-    def show(self, done):
-        now = time.monotonic()
-        if now - self.shown < 0.3:
-            return
-        self.shown = now
-        if self.handle:
-            self.handle.update(self._bundle(done), raw=True)
-        elif self.terminal:
-            print(f"\r{self._words(done)}", end="", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_):
-        if self.handle:
-            self.handle.update({}, raw=True)
-        elif self.terminal and self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def _words(self, done):
-        return f"{done} of {self.total} runs, {time.monotonic() - self.begun:.0f} s"
-
-    def _bundle(self, done):
-        words = self._words(done)
-        bar = f'<progress value="{done}" max="{self.total}" aria-label="runs of the sweep"></progress> {words}'
-        return {"text/html": bar, "text/plain": words}
 
 
 def _error(train, runs, failures, result, unfinished):
