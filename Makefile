@@ -127,7 +127,8 @@ clean: ## remove the environments and caches
 # One that this recipe did not make is never removed unasked: it may be somebody's, and in use.
 PINS := -r requirements.lock
 # The lock again, with the hashes of every file. A list of its own: beside hashes, pip refuses a folder like `-e .`.
-.venv/ready .venv-backends/ready: VERIFIED = $(INSTALL) --no-deps --require-hashes -r requirements-hashed.lock
+# (uv compiles all that is there, each time; the second install does it.)
+.venv/ready .venv-backends/ready: VERIFIED = $(filter-out --compile-bytecode,$(INSTALL)) --no-deps --require-hashes -r requirements-hashed.lock
 .venv-backends/ready: EXTRAS := [jax,torch]
 .venv-latest/ready: EXTRAS := [course,dev]
 .venv-latest/ready: PINS :=
