@@ -124,10 +124,9 @@ CLASS = {
         False,
     ),
     "raises": (
-        cells("    return gradients / threshold"),
+        cells("    return [1 / 0 for gradient in gradients]"),
         (NOT_YET, CORRECT, CORRECT),
-        "your code raised TypeError: unsupported operand type(s) for /: 'list' and 'float', at line 2: "
-        "`return gradients / threshold`",
+        "your code raised ZeroDivisionError: division by zero, at line 2: `return [1 / 0 for gradient in gradients]`",
         False,
     ),
     "forgot-to-return": (cells("    norm = 1"), (NOT_YET, CORRECT, CORRECT), "your function returned None", False),
