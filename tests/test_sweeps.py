@@ -415,11 +415,11 @@ def test_a_notebook_stores_nothing_of_the_progress():
 
 
 LONG = """
-import time, rnnkit
+import os, pathlib, time, rnnkit
 def train(seed):
+    pathlib.Path(os.environ["MARKER"]).touch()
     time.sleep(60)
     return {"loss": 0}
-print("started", flush=True)
 rnnkit.sweeps.sweep(train, seeds=range(4))
 """
 
@@ -440,17 +440,21 @@ def descendants(process):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_an_interrupt(stop):
+def test_no_worker_outlives_an_interrupt(stop, tmp_path):
+    marker = tmp_path / "training"
     parent = subprocess.Popen(
-        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", LONG],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "MARKER": str(marker)},
     )
-    children = []
-    deadline = time.monotonic() + 60
-    while not children and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120
+    # A worker trains, so that the parent waits: while it imports something, an interrupt may be swallowed there.
+    while not marker.exists() and parent.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
-        # Workers alone: an interrupt while something is being imported may be swallowed by who imports it.
-        children = [child for child in descendants(parent) if "rnnkit._workers" in command(child)]
-    time.sleep(2)
+    children = [child for child in descendants(parent) if "rnnkit._workers" in command(child)]
     parent.send_signal(stop)
     try:
         _, said = parent.communicate(timeout=30)
