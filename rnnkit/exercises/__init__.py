@@ -16,6 +16,7 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -35,6 +36,18 @@ _hints_shown = {}
 
 class NotYet(Exception):  # noqa: N818  (an outcome, not an error)
     """Raised by an examiner: the answer is not right yet, and this is why."""
+
+
+class WrongNumbers(NotYet):
+    """Raised by `close` where numbers are wrong in no way that has a name.
+
+    Attributes:
+        wrong: bool array, of the answer's shape.
+    """
+
+    def __init__(self, message, wrong):
+        super().__init__(message)
+        self.wrong = wrong
 
 
 class _NotAttempted(Exception):  # noqa: N818
@@ -401,6 +414,33 @@ def close(expected, *, rtol=1e-4, atol=1e-7, what="your answer"):
     return examine
 
 
+@contextmanager
+def explained(kind, word, why):
+    """Say in an examiner what an error of the learner's code, raised in the block, comes from.
+
+    Args:
+        kind: The error's class.
+        word: What its message has to hold; others are raised as they are.
+        why: What to tell the learner instead.
+
+    Raises:
+        NotYet: In its place.
+
+    Example:
+        >>> with explained(TypeError, "list", "Go through the list."):
+        ...     [1, 2] / 2
+        Traceback (most recent call last):
+        ...
+        rnnkit.exercises.NotYet: Go through the list.
+    """
+    try:
+        yield
+    except kind as error:
+        if word not in str(error):
+            raise
+        raise NotYet(why.format(error=error)) from None
+
+
 def choice(correct, because):
     """Return an examiner of a multiple-choice question that explains the option picked.
 
@@ -592,4 +632,4 @@ def _compare(received, expected, rtol, atol, what):
         raise NotYet(f"{what} is {factor:.4g} times what it should be.")
     wrong = ~np.isclose(received, expected, rtol=rtol, atol=atol)
     where = np.argwhere(wrong)[0].tolist()
-    raise NotYet(f"{what} is wrong in {wrong.sum()} of {wrong.size} numbers, first at index {where}.")
+    raise WrongNumbers(f"{what} is wrong in {wrong.sum()} of {wrong.size} numbers, first at index {where}.", wrong)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnkit.exercises import Exercise, NotYet, choice, close, quiz
+from rnnkit.exercises import Exercise, NotYet, WrongNumbers, choice, close, explained, quiz
 
 # --- an RNN in the lecture's notation: h_t = tanh(W_h h_{t-1} + W_x x_t + b) ------------------------------------
 
@@ -43,13 +43,10 @@ def _explain(answer, mistakes, tolerance=1e-4):
 
 def _from_the_end(right, received):
     """Examine dL/dh_t, a row for each step; say which wrong row was filled first, and the others from it."""
-    received = np.asarray(received, dtype=float) if not callable(received) else received
     try:
         close(right, what="your array of dL/dh_t")(received)
-    except NotYet as why:
-        if np.shape(received) != right.shape or not str(why).endswith("]."):
-            raise
-        last = np.flatnonzero(~np.isclose(received, right, rtol=1e-4).all(axis=1)).max()
+    except WrongNumbers as why:
+        last = np.flatnonzero(why.wrong.any(axis=1)).max()
         where = f"row {last}" if last < len(right) - 1 else f"row {last}, which is dL/dh_T itself"
         raise NotYet(f"row by row from the end, where the sweep begins, the first wrong one is {where}.") from None
 
@@ -133,10 +130,7 @@ def _examine_backward(answer):
             "every row starts again from dL/dh_T; use the row computed just before, g[t].",
         ),
         (lambda t, g: np.zeros(2), "only the last row is filled. Fill row t - 1 from row t."),
-        (
-            lambda t, g: W_h.T @ ((1 + h[t] ** 2) * g),
-            "the slope of tanh is 1 - h[t]**2, with a minus.",
-        ),
+        (lambda t, g: W_h.T @ ((1 + h[t] ** 2) * g), "the slope of tanh is 1 - h[t]**2, with a minus."),
         (lambda t, g: W_h.T @ (h[t] ** 2 * g), "the slope of tanh is 1 - h[t]**2; yours is h[t]**2 alone."),
     ]
     mistakes = [(_sweep(h, last, step), why) for step, why in wrong_steps] + [
@@ -145,15 +139,9 @@ def _examine_backward(answer):
         (right[:-1], "the last row, dL/dh_T, is missing."),
         (right.T, "units run down the rows; there should be a row for each step and a column for each unit."),
     ]
-    try:
+    entry_by_entry = "Is a matrix multiplied with *? That goes entry by entry; a matrix times a vector is W @ v."
+    with explained(ValueError, "broadcast", f"NumPy refuses: {{error}}. {entry_by_entry}"):
         received = answer(W_h, h, last)
-    except ValueError as error:
-        if "broadcast" in str(error):
-            raise NotYet(
-                f"NumPy refuses: {error}. Is a matrix multiplied with *? That goes entry by entry; "
-                "a matrix times a vector is W @ v."
-            ) from None
-        raise
     _explain(received, mistakes)
     _from_the_end(right, received)
     W_h, W_x, b, x = _example(units=3, steps=4)
@@ -178,19 +166,23 @@ def _examine_recurrent_weight_gradient(answer):
     slope = 1 - h**2
     steps = [np.outer(slope[t] * g[t], h[t - 1]) for t in range(1, len(h))]
     right = sum(steps)
+
+    def added(slope, g=g[1:], h=h[:-1]):
+        return (slope * g).T @ h
+
     mistakes = [
         (right.T, "it is transposed: entry [i, j] belongs to the weight from unit j to unit i."),
         (right / len(steps), "the steps are averaged. The same W_h acts at every step, and derivatives add up."),
-        (sum(np.outer(slope[t] * g[t], h[t]) for t in range(1, len(h))), "it pairs g[t] with h[t]; W_h saw h[t-1]."),
+        (added(slope[1:], h=h[1:]), "it pairs g[t] with h[t]; W_h saw h[t-1]."),
         (
-            sum(np.outer(slope[t - 1] * g[t - 1], h[t - 1]) for t in range(1, len(h))),
+            added(slope[:-1], g[:-1]),
             "it pairs g[t-1] with h[t-1]; the step that W_h takes from h[t-1] ends in h[t], so use g[t].",
         ),
         (
-            sum(np.outer(slope[t - 1] * g[t], h[t - 1]) for t in range(1, len(h))),
+            added(slope[:-1]),
             "the slope is one step off: use that of h[t], the result of the step.",
         ),
-        (sum(np.outer(g[t], h[t - 1]) for t in range(1, len(h))), "the slope of tanh, 1 - h[t]**2, is missing."),
+        (added(1), "the slope of tanh, 1 - h[t]**2, is missing."),
         (steps[-1], "that is the last step's share alone. Add up the shares of all steps."),
         (steps[0], "that is the first step's share alone. Add up the shares of all steps."),
         (steps, "those are the shares of the steps, one by one. Add them up."),
@@ -201,20 +193,20 @@ def _examine_recurrent_weight_gradient(answer):
             "there is a share of t = 0 too, paired with h[-1], which in Python is the last row. Begin at t = 1.",
         ),
         (
-            sum(np.outer(slope[t] * g[t - 1], h[t - 1]) for t in range(1, len(h))),
+            added(slope[1:], g[:-1]),
             "g is one step off: the step from h[t-1] ends in h[t], so use g[t].",
         ),
         (
-            sum(np.outer((1 - h[t]) * g[t], h[t - 1]) for t in range(1, len(h))),
+            added(1 - h[1:]),
             "the slope of tanh is 1 - h[t]**2; yours lacks the square.",
         ),
         (g.T @ h, "it pairs g[t] with h[t], and the slope of tanh is missing: W_h saw h[t-1]."),
         (
-            sum(np.outer((1 - np.tanh(h[t]) ** 2) * g[t], h[t - 1]) for t in range(1, len(h))),
+            added(1 - np.tanh(h[1:]) ** 2),
             "h[t] is already the tanh: its slope is 1 - h[t]**2, without another tanh.",
         ),
         (
-            sum(np.outer((1 + h[t] ** 2) * g[t], h[t - 1]) for t in range(1, len(h))),
+            added(1 + h[1:] ** 2),
             "the slope of tanh is 1 - h[t]**2, with a minus.",
         ),
         (

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from rnnkit.exercises import Exercise, NotYet, choice, close, quiz
+from rnnkit.exercises import Exercise, NotYet, choice, close, explained, quiz
 
 LESSON = "02"
 
@@ -23,15 +23,12 @@ def _examine_accuracy_by(answer):
     draw = np.random.default_rng(0)
     value, edges = draw.integers(0, 20, size=400), [1, 4, 8, 16]
     right = draw.random(400) < 0.95 - 0.04 * value
-    try:
+    parentheses = (
+        "put each comparison in parentheses, with `&` between them: `(value >= low) & (value < high)`. Without them, "
+        "or with `and`, NumPy is asked whether a whole array is true."
+    )
+    with explained(ValueError, "truth value", parentheses):
         received = np.asarray(answer(right, value, edges), dtype=float)
-    except ValueError as error:
-        if "truth value" not in str(error):
-            raise
-        raise NotYet(
-            "put each comparison in parentheses, with `&` between them: `(value >= low) & (value < high)`. Without "
-            "them, or with `and`, NumPy is asked whether a whole array is true."
-        ) from None
     expected = accuracy_by(right, value, edges)
     ranges = list(itertools.pairwise(edges))
     if received.shape == (4,):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnkit.exercises import Exercise, NotYet, choice, close, quiz
+from rnnkit.exercises import Exercise, NotYet, choice, close, explained, quiz
 
 LESSON = "05"
 
@@ -26,22 +26,16 @@ def _examine_clip(answer):
     draw = np.random.default_rng(0)
     large = [3 * draw.normal(size=shape) for shape in ((2, 4), (4, 4), (4,))]
     small = [0.01 * gradient for gradient in large]
-    try:
+    a_list = (
+        "Python says: {error}. `gradients` is a list of arrays, not one array to calculate with. Go through it: `for "
+        "gradient in gradients`."
+    )
+    different_shapes = (
+        "the arrays have different shapes, so NumPy cannot make one array of the list. "
+        "Go through the list: add up np.sum(gradient**2) of each, then take the root."
+    )
+    with explained(TypeError, "list", a_list), explained(ValueError, "inhomogeneous", different_shapes):
         received = _as_list(answer(large, 1.0), large)
-    except TypeError as error:
-        if "list" not in str(error):
-            raise
-        raise NotYet(
-            f"Python says: {error}. `gradients` is a list of arrays, not one array to calculate with. Go "
-            "through it: `for gradient in gradients`."
-        ) from None
-    except ValueError as error:
-        if "inhomogeneous" not in str(error):
-            raise
-        raise NotYet(
-            "the arrays have different shapes, so NumPy cannot make one array of the list. "
-            "Go through the list: add up np.sum(gradient**2) of each, then take the root."
-        ) from None
     norm = _norm(large)
     each = [np.linalg.norm(gradient) for gradient in large]
     largest, count = max(np.abs(gradient).max() for gradient in large), sum(gradient.size for gradient in large)
@@ -66,9 +60,12 @@ def _examine_clip(answer):
         "the absolute values are added up. Add the squares, then take the root": [
             g / sum(np.abs(one).sum() for one in large) for g in large
         ],
-        "that is the norm of one of the arrays. Add up the squares of all, then take the root": _one_of(
-            [[g / n for g in large] for n in each], received
-        ),
+        **{
+            f"that is the norm of one of the arrays, number {place}. Add up the squares of all, then take the root": [
+                g / n for g in large
+            ]
+            for place, n in enumerate(each)
+        },
         "the root is taken twice: the norm is the root of the sum of squares": [g / np.sqrt(norm) for g in large],
         "the factor stands upside down: it is threshold / norm": [g * norm for g in large],
     }.items():
@@ -96,12 +93,6 @@ def _examine_clip(answer):
             "the gradients that you were given have changed: `*=` or an assignment into the list writes into what "
             "belongs to the caller, who may compare before and after. Return new arrays, gradient * factor."
         )
-
-
-def _one_of(candidates, received):
-    """Return that list of arrays which was received, or any other if it was none of them."""
-    same = (each for each in candidates if all(map(np.allclose, each, received)))
-    return next(same, candidates[0])
 
 
 class _Uncopied(list):
@@ -214,15 +205,12 @@ def _step_on_the_wall(rule):
 
 def _examine_own_rule(answer):
     point, gradient = np.array([4.8, -2.0]), np.array([0.03, 0.04])
-    try:
+    first_of_a_list = (
+        "Python says: {error}. `clip` takes a list of gradients and returns a list; the one that you gave it is its "
+        "first: clip([gradient], threshold)[0]."
+    )
+    with explained(TypeError, "list", first_of_a_list):
         following = np.asarray(answer(point, gradient), dtype=float)
-    except TypeError as error:
-        if "list" not in str(error):
-            raise
-        raise NotYet(
-            f"Python says: {error}. `clip` takes a list of gradients and returns a list; the one that you gave it is "
-            "its first: clip([gradient], threshold)[0]."
-        ) from None
     if following.shape == (2,) and np.linalg.norm(following) < 1:
         raise NotYet("you return the step. Return the next point: the point minus the step.")
     if following.shape == (2,) and (following - point) @ gradient > 0:
