@@ -53,7 +53,7 @@ def test_a_notebook_stores_nothing_of_it():
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_notebook
 
-    seen = "import rnnkit, sys\nfor number in rnnkit.track(range(2)): pass"
+    seen = "import rnnkit\nfor number in rnnkit.track(range(2)): pass"
     compared = "import os; os.environ['RNNKIT_EXPECT'] = 'correct'"
     notebook = new_notebook(cells=[new_code_cell(source) for source in (seen, compared, seen)])
     NotebookClient(notebook, kernel_name="python3").execute()

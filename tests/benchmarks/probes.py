@@ -148,9 +148,8 @@ def _products(jacobians, units):
 def _one_copy_a_unit(network, x, setting):
     """Return a function that finds the same, (units, time, units), as state gradients of copies of one sequence."""
     tail = keras.Model(network.inputs, network.get_layer("rnn").output)
-    tail.compile(
-        loss=lambda unit, last: setting.units * keras.ops.sum(unit * last, axis=-1)
-    )  # the batch's mean divides
+    # Times the units, by which the mean over the batch divides.
+    tail.compile(loss=lambda unit, last: setting.units * keras.ops.sum(unit * last, axis=-1))
     copies, unit_of_each = np.repeat(x, setting.units, axis=0), np.eye(setting.units, dtype="float32")
     gradients = probes._state_gradient_function(tail, copies, unit_of_each, None)
     run = _backend.compiled(tail, gradients, setting.jit)
