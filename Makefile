@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
+.PHONY: help lab test test-hard margins flakes test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,9 +47,25 @@ unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has
 			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) -m "not thorough" $(UNIT) || exit; \
 		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
 
-test-hard: $(READY) ## what takes long: combinations, long runs, and rnnkit broken on purpose; an hour or so
+test-hard: $(READY) coverage ## what takes long: coverage, combinations, long runs, rnnkit broken on purpose, one round of margins and flakes
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
 	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants
+	$(MAKE) margins flakes
+
+# Not a test either: what fails there is one seed of many. It tells which sentences of the course ask too much.
+margins: $(READY) ## the lessons' claims on further seeds, and the page docs/margins.md; ARGS="x4 02 06": four rounds, two lessons
+	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m margins $(ARGS)
+
+# The same notebooks as on other machines. The last is a processor without AVX-512.
+VARIATIONS ?= one-core omp-1 omp-2 no-onednn avx2
+one-core := WORKERS=1 taskset -c 0
+omp-1 := OMP_NUM_THREADS=1
+omp-2 := OMP_NUM_THREADS=2
+no-onednn := TF_ENABLE_ONEDNN_OPTS=0
+avx2 := ONEDNN_MAX_CPU_ISA=AVX2 XLA_FLAGS=--xla_cpu_max_isa=AVX2 OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
+flakes: $(READY) ## every notebook in each of VARIATIONS="one-core omp-1 omp-2 no-onednn avx2", TIMES=1
+	@for time in $$(seq $(or $(TIMES),1)); do $(foreach v,$(VARIATIONS),echo "$(v), time $$time:"; \
+		env $($(v)) $(MAKE) solutions lessons-run || failed="$$failed $(v)";) done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
 # The lock is what learners install; this tells early what the next one will bring.
 test-latest: ## the tests and notebooks on the newest releases that pyproject.toml allows, whatever the lock says

@@ -299,6 +299,12 @@ def test_units_that_are_none_are_refused(cell, units):
         cell(units)
 
 
+def test_units_may_be_a_number_of_numpy():
+    cell = rnnkit.layers.GRUCell(np.int64(3))
+    assert cell.get_config()["units"] == 3
+    assert type(cell.get_config()["units"]) is int  # or it could not be saved
+
+
 @pytest.mark.parametrize("inside", [None, "dense", 3, keras.layers.Dense, []])
 def test_a_connection_round_nothing_is_refused(inside):
     for connection in (layers.Residual, layers.DenselyConnected, layers.Highway):

@@ -300,9 +300,16 @@ def test_stack_that_does_not_reach_it(monkeypatch, reached, answer, words):
     expect("my_stack", answer, "not yet", words)
 
 
-def test_another_stack_that_reaches_it(monkeypatch):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"rate": 0.02, "units": 16, "skips": "none", "depth": 1},
+        {"depth": np.int64(2), "skips": "residual", "units": np.int64(12), "rate": np.float64(0.01)},
+    ],
+)
+def test_another_stack_that_reaches_it(monkeypatch, answer):
     monkeypatch.setattr(lesson_08, "accuracy_of", lambda *settings: (0.96, 0.99))
-    expect("my_stack", {"rate": 0.02, "units": 16, "skips": "none", "depth": 1}, "correct", "0.96 and 0.99")
+    expect("my_stack", answer, "correct", "0.96 and 0.99")
 
 
 @pytest.mark.parametrize(("depth", "skips", "units"), [(1, "none", 5), (3, "residual", 4), (3, "dense", 4)])

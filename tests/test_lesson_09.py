@@ -113,8 +113,20 @@ def plain_and_orthogonal(seed):
     return compiled([keras.Input((30, 4)), rnn, keras.layers.Dense(4)], keras.optimizers.Adam(0.005))
 
 
+def normalised(seed):
+    keras.utils.set_random_seed(seed)
+    layers = [
+        keras.Input((8, 8)),
+        keras.layers.LayerNormalization(),
+        keras.layers.SimpleRNN(32),
+        keras.layers.Dense(10),
+    ]
+    return compiled(layers, keras.optimizers.SGD(0.1))
+
+
 OTHER_CURES = {
-    2: shallow, 3: causal_convolution, 4: gru_that_keeps, 5: adam, 6: pooled, 7: smaller_rate, 8: plain_and_orthogonal,
+    1: normalised, 2: shallow, 3: causal_convolution, 4: gru_that_keeps,
+    5: adam, 6: pooled, 7: smaller_rate, 8: plain_and_orthogonal,
 }  # fmt: skip
 
 
@@ -126,6 +138,15 @@ def test_the_cure_that_is_shown_cures(number):
 @pytest.mark.parametrize("number", OTHER_CURES)
 def test_other_cures_count_too(number):
     expect(f"patient_{number}", OTHER_CURES[number], "correct", "Proved")
+
+
+def test_a_patient_with_dropout_is_no_longer_the_one_that_came_in():
+    expect(
+        "patient_3",
+        text(lambda: keras.layers.Bidirectional(keras.layers.GRU(32, return_sequences=True, dropout=0.2))),
+        "not yet",
+        "look ahead",
+    )
 
 
 @pytest.mark.parametrize("number", clinic.PATIENTS)
@@ -164,6 +185,92 @@ def keras_default(seed):
 )
 def test_what_does_not_cure(number, answer, words):
     expect(f"patient_{number}", answer, "not yet", words)
+
+
+def made(*layers, optimizer):
+    """A model's function of the seed, from functions without arguments that make its layers and its optimizer."""
+
+    def patient(seed):
+        keras.utils.set_random_seed(seed)
+        return compiled([layer() for layer in layers], optimizer())
+
+    return patient
+
+
+def digits_by_row(*layers, optimizer=lambda: keras.optimizers.SGD(0.1)):
+    return made(lambda: keras.Input((8, 8)), *layers, lambda: keras.layers.Dense(10), optimizer=optimizer)
+
+
+def text(*layers):
+    first = (lambda: keras.Input((20,), dtype="int32"), lambda: keras.layers.Embedding(96, 16))
+    return made(*first, *layers, lambda: keras.layers.Dense(96), optimizer=lambda: keras.optimizers.Adam(0.01))
+
+
+def short_words(layer, **settings):
+    first = (lambda: keras.Input((40,), dtype="int32"), lambda: keras.layers.Embedding(13, 8))
+    return made(*first, layer, lambda: keras.layers.Dense(4), optimizer=lambda: keras.optimizers.Adam(0.01, **settings))
+
+
+def sixteen_layers(activation="tanh", **settings):
+    def dense():
+        return keras.layers.Dense(32, activation, kernel_initializer=keras.initializers.RandomNormal(stddev=0.1))
+
+    optimizer = {"learning_rate": 0.05, "momentum": 0.9} | settings
+    layers = [lambda: keras.Input((64,)), *[dense] * 16, lambda: keras.layers.Dense(10)]
+    return made(*layers, optimizer=lambda: keras.optimizers.SGD(**optimizer))
+
+
+def two_marks(kernel, optimizer):
+    rnn = [lambda: keras.Input((20, 6)), lambda: keras.layers.SimpleRNN(32, recurrent_initializer=kernel())]
+    return made(*rnn, lambda: keras.layers.Dense(4), optimizer=optimizer)
+
+
+def large():
+    return keras.initializers.Orthogonal(1.5)
+
+
+@pytest.mark.thorough  # one training each; what is said to them is in the test above
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        (1, digits_by_row(lambda: keras.layers.SimpleRNN(48))),
+        (1, digits_by_row(lambda: keras.layers.Rescaling(0.1), lambda: keras.layers.SimpleRNN(32))),
+        (
+            1,
+            digits_by_row(
+                lambda: keras.layers.SimpleRNN(32), optimizer=lambda: keras.optimizers.SGD(0.1, global_clipnorm=1.0)
+            ),
+        ),
+        (2, sixteen_layers("relu")),
+        (2, sixteen_layers(global_clipnorm=1.0)),
+        (2, sixteen_layers(learning_rate=0.5)),
+        (3, text(lambda: keras.layers.Bidirectional(keras.layers.LSTM(32, return_sequences=True)))),
+        (3, text(lambda: keras.layers.Bidirectional(keras.layers.GRU(32, return_sequences=True, dropout=0.2)))),
+        (3, text(lambda: keras.layers.GRU(32, return_sequences=True, go_backwards=True))),
+        *(
+            (
+                5,
+                digits_by_row(
+                    lambda: keras.layers.GRU(32), optimizer=lambda given=given: keras.optimizers.SGD(**given)
+                ),
+            )
+            for given in (
+                {"learning_rate": 0.3, "global_clipnorm": 0.002},
+                {"learning_rate": 0.6, "global_clipnorm": 0.001},
+                {"learning_rate": 0.3, "clipnorm": 0.001},
+            )
+        ),
+        (6, short_words(lambda: keras.layers.LSTM(32))),
+        (6, short_words(lambda: keras.layers.GRU(32), global_clipnorm=1.0)),
+        (6, short_words(lambda: keras.layers.GlobalAveragePooling1D())),
+        (7, two_marks(large, lambda: keras.optimizers.SGD(1.0))),
+        (7, two_marks(large, lambda: keras.optimizers.SGD(0.3, global_clipnorm=0.001))),
+        (7, two_marks(lambda: keras.initializers.RandomNormal(stddev=0.02), lambda: keras.optimizers.SGD(0.3))),
+        (8, slower(keras_default)),
+    ],
+)
+def test_more_that_does_not_cure(number, answer):
+    expect(f"patient_{number}", answer, "not yet", "prove a cure")
 
 
 def uncompiled(seed):
@@ -236,6 +343,61 @@ def short_memory(seed):
     small = keras.initializers.RandomNormal(stddev=0.05)
     rnn = keras.layers.SimpleRNN(32, recurrent_initializer=small)
     return compiled([keras.Input((50, 6)), rnn, keras.layers.Dense(4)], keras.optimizers.Adam(0.01))
+
+
+def far(layer):
+    return made(
+        lambda: keras.Input((50, 6)),
+        layer,
+        lambda: keras.layers.Dense(4),
+        optimizer=lambda: keras.optimizers.Adam(0.01),
+    )
+
+
+def sums(*layers):
+    first = (lambda: keras.Input((16,), dtype="int32"), lambda: keras.layers.Embedding(3, 16))
+    optimizer = lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0)  # noqa: E731
+    return made(*first, *layers, lambda: keras.layers.Dense(3), optimizer=optimizer)
+
+
+def flipped_back(seed):
+    keras.utils.set_random_seed(seed)
+    x = keras.Input((24,), dtype="int32")
+    h = keras.layers.GRU(16, return_sequences=True, go_backwards=True)(keras.layers.Embedding(8, 8)(x))
+    model = keras.Model(x, keras.layers.Dense(3)(keras.ops.flip(h, axis=1)))
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        (
+            "far",
+            far(lambda: keras.layers.LSTM(32, unit_forget_bias=False, bias_initializer=GateBias(forget=3.0))),
+        ),
+        ("ahead", flipped_back),
+        ("sums", sums(lambda: keras.layers.GRU(32, return_sequences=True))),
+    ],
+)
+def test_another_design_does(name, answer):
+    expect(f"unseen_{name}", answer, "correct", "updates: at least")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("far", far(lambda: keras.layers.LSTM(32, unit_forget_bias=False))),
+        ("far", far(lambda: keras.layers.GlobalAveragePooling1D())),
+        ("sums", sums()),
+        ("sums", sums(lambda: keras.layers.Conv1D(24, 3, padding="causal", activation="relu"))),
+        ("sums", sums(lambda: keras.layers.GRU(4, return_sequences=True))),
+    ],
+)
+def test_more_poor_designs(name, answer):
+    expect(f"unseen_{name}", answer, "not yet", "are asked for")
 
 
 @pytest.mark.parametrize(

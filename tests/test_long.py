@@ -139,6 +139,10 @@ def test_interrupts_at_random_moments_lose_nothing_and_leave_nothing():
             signal.setitimer(signal.ITIMER_REAL, 0)
         except KeyboardInterrupt:
             interrupted = True
+        except RuntimeError as error:  # an interrupt inside TensorFlow's C++, as pybind11 tells of it
+            if "KeyboardInterrupt" not in str(error):
+                raise
+            interrupted = True
         return model, *recorders, interrupted
 
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -151,7 +155,7 @@ def test_interrupts_at_random_moments_lose_nothing_and_leave_nothing():
         for _ in range(4 * INTERRUPTS):  # some come after the last step
             if count == INTERRUPTS:
                 break
-            model, norms, flow, interrupted = trained(draw.uniform(0.01, took))
+            model, norms, flow, interrupted = trained(draw.uniform(0.01, 0.8 * took))
             count += interrupted
             done = int(numpy([model.optimizer.iterations])[0])
             assert norms.steps.tolist() == list(range(len(norms.steps)))

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -332,8 +333,8 @@ def _examine_stack(answer):
     if not isinstance(answer, dict) or sorted(answer) != sorted(names):
         raise NotYet(f"give a dict with the keys {', '.join(names)}; received {answer!r}.")
     depth, skips, units, rate = (answer[name] for name in names)
-    whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in (depth, units))
-    if not whole or skips not in ("none", "residual", "dense") or not isinstance(rate, int | float) or rate <= 0:
+    whole = all(isinstance(size, Integral) and not isinstance(size, bool) and size >= 1 for size in (depth, units))
+    if not whole or skips not in ("none", "residual", "dense") or not isinstance(rate, Real) or not rate > 0:
         raise NotYet(
             f'depth and units are whole numbers, skips is "none", "residual" or "dense", rate is above 0; '
             f"received {answer!r}."

@@ -1,5 +1,7 @@
 """Recurrent cells that read like their equations, with the weights of Keras's own cells."""
 
+import numbers
+
 from rnnkit._backend import keras
 from rnnkit.initializers import GateBias
 
@@ -22,9 +24,9 @@ class _Cell(keras.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
+        if not isinstance(units, numbers.Integral) or isinstance(units, bool) or units < 1:
             raise ValueError(f"`units` must be a whole number of at least 1. Received: units={units!r}. Try 32.")
-        self.units = self.output_size = self.state_size = units
+        self.units = self.output_size = self.state_size = int(units)  # one of NumPy's cannot be saved
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)

@@ -1,0 +1,75 @@
+"""Measure the lessons' claims on further seeds, and write docs/margins.md.
+
+    PYTHONPATH=tests python -m margins                # each solution once more, with seeds that no run had before
+    PYTHONPATH=tests python -m margins 02 06 x3       # these lessons, three rounds
+    PYTHONPATH=tests python -m margins page           # only the page, of what has been measured
+
+A round moves every seed in a solution by 100 times the round's number: those of networks, of data, of batches' order.
+Nothing is raised where a claim fails there; its values are kept in build/margins/, a file for each lesson and round.
+"""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from margins import page
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "build" / "margins"
+
+
+def main(words):
+    """Run the rounds that are asked for and write the page; return how many cells could not run."""
+    rounds = next((int(word[1:]) for word in words if word.startswith("x")), 1)
+    lessons = [word for word in words if word.isdigit()]
+    failed = []
+    if "page" not in words:
+        KEPT.mkdir(parents=True, exist_ok=True)
+        notebooks = [path for path in sorted((ROOT / "solutions").glob("[0-9]*.ipynb")) if _asked(path, lessons)]
+        first = {path: 1 + len([*KEPT.glob(f"{path.stem}-*.jsonl")]) for path in notebooks}
+        jobs = [(path, first[path] + further) for further in range(rounds) for path in notebooks]
+        with ThreadPoolExecutor(int(os.environ.get("WORKERS", "2"))) as pool:
+            for (path, number), errors in zip(jobs, pool.map(lambda job: run(*job), jobs), strict=True):
+                print(f"{path.stem}, round {number}: {'; '.join(errors) or 'ran'}", flush=True)
+                failed += errors
+    (ROOT / "docs" / "margins.md").write_text(page.page(KEPT), encoding="utf-8")
+    return len(failed)
+
+
+def _asked(path, lessons):
+    return not lessons or path.name[:2] in lessons
+
+
+def run(path, number):
+    """Run a solution with the seeds of a round; return what went wrong, a text for each cell."""
+    notebook = nbformat.read(path, 4)
+    part = KEPT / f"{path.stem}-{number}.part"
+    part.unlink(missing_ok=True)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import margins.keep; margins.keep.claims_in({str(part)!r})"))
+    folders = [ROOT / "tests" / "margins" / "startup", ROOT / "tests", os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "MARGINS_SHIFT": str(100 * number),
+        "KERAS_BACKEND": "tensorflow",
+        "RNNKIT_EXPECT": "correct",
+        "RNNKIT_PROGRESS": "off",
+    }
+    environment.pop("RNNKIT_SWEEP_CACHE", None)
+    client = NotebookClient(notebook, timeout=600, allow_errors=True, resources={"metadata": {"path": ROOT}})
+    client.execute(env=environment)
+    part.rename(part.with_suffix(".jsonl"))  # a round counts when it has come to its end
+    return [
+        f"{cell.id}: {output.ename}: {output.evalue[:200]}"
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(sys.argv[1:])))
