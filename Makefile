@@ -53,7 +53,7 @@ test-hard: $(READY) coverage ## what takes long: coverage, combinations, long ru
 	$(MAKE) margins flakes
 
 # Not a test either: what fails there is one seed of many. It tells which sentences of the course ask too much.
-margins: $(READY) ## the lessons' claims on further seeds, and the page docs/margins.md; ARGS="x4 02 06": four rounds, two lessons
+margins: $(READY) ## the lessons' claims on further seeds, and how much room each has; ARGS="x4 02 06": four rounds of two lessons; ARGS=publish writes docs/margins.md
 	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m margins $(ARGS)
 
 # The same notebooks as on other machines. The last is a processor without AVX-512.

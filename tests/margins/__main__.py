@@ -1,11 +1,12 @@
-"""Measure the lessons' claims on further seeds, and write docs/margins.md.
+"""Measure the lessons' claims on further seeds, and tell how far from its bound the worst one lies.
 
     PYTHONPATH=tests python -m margins                # each solution once more, with seeds that no run had before
     PYTHONPATH=tests python -m margins 02 06 x3       # these lessons, three rounds
-    PYTHONPATH=tests python -m margins page           # only the page, of what has been measured
+    PYTHONPATH=tests python -m margins publish        # nothing is run: what has been measured goes to docs/margins.md
 
 A round moves every seed in a solution by 100 times the round's number: those of networks, of data, of batches' order.
-Nothing is raised where a claim fails there; its values are kept in build/margins/, a file for each lesson and round.
+Nothing is raised where a claim fails there; its values are kept in build/margins/, a file for each lesson and round,
+and all rounds together make build/margins/page.md.
 """
 
 import os
@@ -23,11 +24,11 @@ KEPT = ROOT / "build" / "margins"
 
 
 def main(words):
-    """Run the rounds that are asked for and write the page; return how many cells could not run."""
+    """Run the rounds that are asked for and write the page; return how many cells failed."""
     rounds = next((int(word[1:]) for word in words if word.startswith("x")), 1)
     lessons = [word for word in words if word.isdigit()]
     failed = []
-    if "page" not in words:
+    if "publish" not in words:
         KEPT.mkdir(parents=True, exist_ok=True)
         notebooks = [path for path in sorted((ROOT / "solutions").glob("[0-9]*.ipynb")) if _asked(path, lessons)]
         first = {path: 1 + len([*KEPT.glob(f"{path.stem}-*.jsonl")]) for path in notebooks}
@@ -36,7 +37,9 @@ def main(words):
             for (path, number), errors in zip(jobs, pool.map(lambda job: run(*job), jobs), strict=True):
                 print(f"{path.stem}, round {number}: {'; '.join(errors) or 'ran'}", flush=True)
                 failed += errors
-    (ROOT / "docs" / "margins.md").write_text(page.page(KEPT), encoding="utf-8")
+    written = ROOT / "docs" / "margins.md" if "publish" in words else KEPT / "page.md"
+    written.write_text(page.page(KEPT), encoding="utf-8")
+    print(f"See {written.relative_to(ROOT)}.")
     return len(failed)
 
 

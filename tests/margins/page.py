@@ -1,11 +1,15 @@
 """The page about claims' margins, docs/margins.md."""
 
+import datetime
 import json
 import math
 import statistics
 from collections import defaultdict
 from itertools import count
 from typing import NamedTuple
+
+from benchmarks.child import versions
+from benchmarks.page import machine
 
 from rnnkit.claims import Claim, short
 
@@ -22,7 +26,7 @@ worst lies to the bound, or the same in each round; *exact* is what came out as 
 
 A value is one seed's, unless a claim is about several seeds together, such as a median: then it is one round's.
 
-<!-- Made by `make margins`. -->
+<!-- Made by `make margins ARGS=publish`. -->
 """
 
 
@@ -66,7 +70,9 @@ def page(folder):
         tables += ["", f"## Lesson {lesson}, {len(rounds)} rounds", ""]
         tables += ["| claim | needed | values | worst | room |", "|---|---|---|---|---|", *map(str, found)]
     told = ", ".join(f"{sum(one.word == word for one in every)} {word}" for word in WORDS)
-    return "\n".join([_HEAD, f"{len(every)} claims: {told}.", *tables]) + "\n"
+    libraries = ", ".join(f"{name} {version}" for name, version in versions().items())
+    measured = f"Measured until {datetime.date.today().isoformat()} with {libraries}; {machine()}."
+    return "\n".join([_HEAD, measured, "", f"{len(every)} claims: {told}.", *tables]) + "\n"
 
 
 def margins(rounds):
