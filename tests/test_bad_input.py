@@ -1,5 +1,7 @@
 """What a hurried user passes by mistake, and what each public function answers: the rule, what came, the next step."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -233,6 +235,23 @@ def test_a_layer_may_have_any_name_that_keras_takes(name, tmp_path):
     plot.gradient_norms(recorder).figure.savefig(tmp_path / "norms.png")
     plot.gates(gates).figure.savefig(tmp_path / "gates.png")
     plot.plt.close("all")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["größe μ", "层", "100%"])
+def test_a_name_that_no_graph_can_have_is_refused_in_plain_words(name):
+    """Such a model can be trained eagerly, and its gradients recorded; what runs a graph of its own cannot."""
+    made = keras.Sequential([keras.Input((None, FEATURES)), keras.layers.GRU(3, name=name), keras.layers.Dense(1)])
+    made.compile("sgd", "mse", run_eagerly=True)
+    recorder = rnnkit.GradientRecorder()
+    made.fit(X, Y, callbacks=[recorder], verbose=0)
+    assert recorder.history[f"{name}/kernel"].shape == (1,)
+    for measure in (probes.state_gradients, probes.state_gradient_norms):
+        with pytest.raises(ValueError, match=rf"letters A to Z.*Received: {re.escape(repr(name))}"):
+            measure(made, X, Y)()
+    with pytest.raises(ValueError, match="letters A to Z"):
+        made.fit(X, Y, callbacks=[rnnkit.StateGradientRecorder(X, Y)], verbose=0)
+    made.fit(X, Y, verbose=0)
 
 
 def test_one_step_and_one_example_are_enough():

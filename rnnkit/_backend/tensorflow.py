@@ -1,6 +1,7 @@
 """What rnnkit needs of TensorFlow."""
 
 import functools
+import re
 from contextlib import nullcontext
 
 import keras
@@ -60,7 +61,16 @@ def compiled(model, function, jit_compile=False, once=False):
     )
 
     def run(*arrays):
-        result = keras.tree.map_structure(lambda tensor: tensor.numpy(), (with_values if once else graph)(*arrays))
+        try:
+            result = keras.tree.map_structure(lambda tensor: tensor.numpy(), (with_values if once else graph)(*arrays))
+        except ValueError as error:
+            if not (name := re.search("'(.*)' is not a valid (root )?scope name", str(error))):
+                raise
+            raise ValueError(
+                "Measuring runs in a graph of TensorFlow, in which the names of layers consist of the letters A to Z, "
+                rf"digits and _ . \ / > -. Received: {name[1]!r}. Give that layer another name=, or use Keras on JAX "
+                "or torch."
+            ) from None
         _start_new_variables()
         return result
 

@@ -192,7 +192,7 @@ CURES = {
                 small = keras.initializers.RandomNormal(stddev=0.1)
                 h = h + keras.layers.Dense(32, "tanh", kernel_initializer=small)(h)
             model = keras.Model(x, keras.layers.Dense(10)(h))
-            model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
+            model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss)
             return model
         """,
     ),
@@ -220,7 +220,7 @@ CURES = {
         def patient_4(seed):
             keras.utils.set_random_seed(seed)
             layers = [keras.Input((30, 4)), keras.layers.SimpleRNN(32), keras.layers.Dense(4)]
-            return compiled(layers, keras.optimizers.Adam(0.005))
+            return compiled(layers, keras.optimizers.Adam(0.005, global_clipnorm=1.0))
         """,
     ),
     5: (
