@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import keras
 import tensorflow as tf
 
+from rnnkit._backend import _interrupts
 from rnnkit._backend._eager import training_step, watched
 from rnnkit._backend._quiet import quiet_stderr
 
@@ -62,7 +63,9 @@ def compiled(model, function, jit_compile=False, once=False):
 
     def run(*arrays):
         try:
-            result = keras.tree.map_structure(lambda tensor: tensor.numpy(), (with_values if once else graph)(*arrays))
+            with _interrupts.held():
+                tensors = (with_values if once else graph)(*arrays)
+            result = keras.tree.map_structure(lambda tensor: tensor.numpy(), tensors)
         except ValueError as error:
             if not (name := re.search("'(.*)' is not a valid (root )?scope name", str(error))):
                 raise
