@@ -20,7 +20,8 @@ def fingerprint(figure, digits=2, about=False):
         figure: matplotlib figure.
         digits: significant digits of each number; few, so that another processor gives the same.
         about: whether the numbers come from training, where another processor's rounding grows into another figure:
-            `≈` stands before them then, which tells who compares two texts to pass over what follows in the line.
+            `≈` stands before them then, and before words in the picture that hold a digit, which tells who compares two
+            texts to pass over what follows in the line.
 
     Returns:
         A text with a line for each axes (title, labels, scales), for the words in it, and for each set of numbers: how
@@ -48,7 +49,10 @@ def fingerprint(figure, digits=2, about=False):
         titles = " ".join(filter(None, (ax.get_title(loc=place) for place in ("left", "center", "right"))))
         lines.append(f"axes {titles!r} | x {_axis_words(ax.xaxis)} | y {_axis_words(ax.yaxis)}")
         # Sorted, for names are written in the order of the curves' ends, which rounding can turn round.
-        lines += sorted(f"  text {text.get_text()!r}" for text in ax.texts if text.get_text())
+        words = sorted(text.get_text() for text in ax.texts if text.get_text())
+        numbered = [said for said in words if about and re.search(r"\d", said)]  # last: their order is a number's, too
+        lines += [f"  text {said!r}" for said in words if said not in numbered]
+        lines += [f"  text ≈ {said!r}" for said in numbered]
         for kind, label, parts in _contents(ax):
             given = re.sub(r"^_(nolegend_|(child|container)\d+)$", "", label)  # what matplotlib calls the nameless
             lines.append(f"  {kind} {given!r}")

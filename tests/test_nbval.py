@@ -29,9 +29,10 @@ def card(here, verdict="reproduced"):
 
 ALT = "The squares of 1, 2 and 3 rise faster and faster."
 
-def draw(values=(1, 4, 9), title="Squares", alt=ALT, about=False, **style):
+def draw(values=(1, 4, 9), title="Squares", alt=ALT, about=False, words="", **style):
     figure, ax = plt.subplots()
     ax.plot(values, **style)
+    ax.text(0, 0, words)
     ax.set_title(title)
     rnnkit.plot.show(figure, alt=alt, about=about)
 """
@@ -64,6 +65,9 @@ CASES = {
     "a number that is called approximate": ("print('median ≈ 3 steps')", "print('median ≈ 400 steps')", SAME),
     "other words before it": ("print('median ≈ 3')", "print('mean ≈ 3')", DIFFERENT),
     "a trained curve": ("draw(about=True)", "draw((1, 4, 8, 9), about=True)", SAME),
+    "a count in a trained figure": ("draw(about=True, words='3/5')", "draw(about=True, words='4/5')", SAME),
+    "a word in a trained figure": ("draw(about=True, words='few')", "draw(about=True, words='most')", DIFFERENT),
+    "a count in an exact figure": ("draw(words='3/5')", "draw(words='4/5')", DIFFERENT),
     "a trained curve with another title": ("draw(about=True)", "draw(about=True, title='Cubes')", DIFFERENT),
     "a claim that fails": ("rnnkit.claim('s', 2, '>=', 1)", "rnnkit.claim('s', 0, '>=', 1)", RAISED),
     "a right solution": ("rnnkit.check('half', 0.5)", "rnnkit.check('half', 1 / 2)", SAME),

@@ -460,6 +460,15 @@ def test_the_numbers_of_a_trained_figure_stand_behind_a_sign_for_about():
     assert [line.replace("≈ ", "") for line in about] == exact
 
 
+def test_so_do_words_in_a_trained_figure_that_hold_a_number():
+    ax = plt.subplots()[1]
+    for words in ("4/5", "LSTM", "10/15", "a word"):
+        ax.text(0, 0, words)
+    exact, about = (plot.fingerprint(ax.figure, about=about).splitlines()[2:] for about in (False, True))
+    assert exact == ["  text '10/15'", "  text '4/5'", "  text 'LSTM'", "  text 'a word'"]
+    assert about == ["  text 'LSTM'", "  text 'a word'", "  text ≈ '10/15'", "  text ≈ '4/5'"]
+
+
 # --- in a notebook -----------------------------------------------------------------------------------------------
 
 
