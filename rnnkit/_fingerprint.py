@@ -49,10 +49,10 @@ def fingerprint(figure, digits=2, about=False):
         titles = " ".join(filter(None, (ax.get_title(loc=place) for place in ("left", "center", "right"))))
         lines.append(f"axes {titles!r} | x {_axis_words(ax.xaxis)} | y {_axis_words(ax.yaxis)}")
         # Sorted, for names are written in the order of the curves' ends, which rounding can turn round.
-        words = sorted(text.get_text() for text in ax.texts if text.get_text())
-        numbered = [said for said in words if about and re.search(r"\d", said)]  # last: their order is a number's, too
-        lines += [f"  text {said!r}" for said in words if said not in numbered]
-        lines += [f"  text ≈ {said!r}" for said in numbered]
+        # Last come those that count as about, for their order is a number's, too.
+        words = [repr(text.get_text()) for text in ax.texts if text.get_text()]
+        lines += sorted(f"  text {said}" for said in words if not (about and re.search(r"\d", said)))
+        lines += sorted(f"  text ≈ {said}" for said in words if about and re.search(r"\d", said))
         for kind, label, parts in _contents(ax):
             given = re.sub(r"^_(nolegend_|(child|container)\d+)$", "", label)  # what matplotlib calls the nameless
             lines.append(f"  {kind} {given!r}")

@@ -30,7 +30,8 @@ def main(words):
     failed = []
     if "publish" not in words:
         KEPT.mkdir(parents=True, exist_ok=True)
-        notebooks = [path for path in sorted((ROOT / "solutions").glob("[0-9]*.ipynb")) if _asked(path, lessons)]
+        solutions = sorted((ROOT / "solutions").glob("[0-9]*.ipynb"))
+        notebooks = [path for path in solutions if not lessons or path.name[:2] in lessons]
         first = {path: 1 + len([*KEPT.glob(f"{path.stem}-*.jsonl")]) for path in notebooks}
         jobs = [(path, first[path] + further) for further in range(rounds) for path in notebooks]
         with ThreadPoolExecutor(int(os.environ.get("WORKERS", "2"))) as pool:
@@ -41,10 +42,6 @@ def main(words):
     written.write_text(page.page(KEPT), encoding="utf-8")
     print(f"See {written.relative_to(ROOT)}.")
     return len(failed)
-
-
-def _asked(path, lessons):
-    return not lessons or path.name[:2] in lessons
 
 
 def run(path, number):
