@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard margins flakes test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
+.PHONY: help lab test test-hard thorough mutants margins flakes test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,11 +47,17 @@ unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has
 			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) -m "not thorough" $(UNIT) || exit; \
 		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
 
-test-hard: $(READY) coverage ## what takes long: coverage, combinations, long runs, rnnkit broken on purpose, other seeds, another machine; 90 minutes
+# Every part is run, though one before it fails; at the end make names those that did.
+test-hard: $(READY) ## what takes long: coverage, thorough, mutants, margins, and the notebooks as on another machine; 2 hours
+	@date; $(BIN)/python -m rnnkit doctor
+	$(MAKE) -j1 --keep-going coverage thorough mutants margins flakes VARIATIONS=other
+	@date
+
+thorough: $(READY) ## the tests that `unit` leaves out for time: combinations, very long runs, interrupts
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
-	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants
-	$(MAKE) margins
-	$(MAKE) flakes VARIATIONS=other
+
+mutants: $(READY) ## do the tests notice when rnnkit is broken on purpose, in one way after the other?
+	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants $(ARGS)
 
 # Not a test either: what fails there is one seed of many. It tells which sentences of the course ask too much.
 margins: $(READY) ## the lessons' claims on further seeds, and how much room each has; ARGS="x4 02 06": four rounds of two lessons; ARGS=publish writes docs/margins.md
