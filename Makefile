@@ -53,8 +53,9 @@ test-hard: $(READY) ## what takes long: coverage, thorough, mutants, margins, an
 	$(MAKE) -j1 --keep-going coverage thorough mutants margins flakes VARIATIONS=other
 	@date
 
-thorough: $(READY) ## the tests that `unit` leaves out for time: combinations, very long runs, interrupts
+thorough: $(READY) ## what `unit` leaves out for time: combinations, very long runs, interrupts; fuzz and random networks, many more
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
+	HYPOTHESIS=thorough KERAS_BACKEND=tensorflow $(PYTEST) -n $(WORKERS) tests/test_fuzz.py tests/test_properties.py
 
 mutants: $(READY) ## do the tests notice when rnnkit is broken on purpose, in one way after the other?
 	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants $(ARGS)

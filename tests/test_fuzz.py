@@ -116,7 +116,7 @@ def test_of_any_notebook_comes_a_lesson_or_an_error_that_names_it(path, junk, tm
     if junk == "take away":
         del at[path[-1]]
     elif junk == "twice" and isinstance(at, list):
-        at.append(copy.deepcopy(at[path[-1]]))
+        at.insert(path[-1], copy.deepcopy(at[path[-1]]))
     else:
         at[path[-1]] = junk
     solutions, lessons = folder / "solutions", folder / "lessons"

@@ -20,9 +20,10 @@ _HEAD = f"""# How far the claims hold
 Each solution was run again with other seeds: networks, data, order of batches, all moved by 100, 200, and so on. The
 tables have, for each claim, the worst of all the values that were measured there, beside what was needed. *Room* is
 its distance from the bound in parts of the bound; for a share with a bound of a half or more, in parts of what is left
-to 1; where the bound is 0, in parts of the median. Where a claim needs only a part of the values, the worst of the best
-part counts. A room below {CLOSE:.0%} is *close*, or *narrow* where all the values lie nearer to each other than the
-worst lies to the bound, or the same in each round; *exact* is what came out as the bound itself, each time.
+to 1; where the bound is 0, in parts of the median. Where a claim needs only a part of the values, the worst of each
+round's best part counts, and *values* tells how many of all of them held. A room below {CLOSE:.0%} is *close*, or
+*narrow* where all the values lie nearer to each other than the worst lies to the bound, or the same in each round;
+*exact* is what came out as the bound itself, each time.
 
 A value is one seed's, unless a claim is about several seeds together, such as a median: then it is one round's.
 
@@ -36,6 +37,7 @@ class Margin(NamedTuple):
     statement: str
     needed: str
     values: int
+    held: int
     worst: float
     room: float
     steady: bool
@@ -53,7 +55,8 @@ class Margin(NamedTuple):
         statement = self.statement.rstrip(".").replace("|", "\\|")
         said = f"{self.room:.0%}" if self.room < 10 else f"{self.room:.0e}"
         mark = {"clear": said, "exact": "exact", "narrow": f"{said}, narrow"}.get(self.word, f"**{said}, {self.word}**")
-        return f"| {statement} | {self.needed} | {self.values} | {short(self.worst, 3)} | {mark} |"
+        values = self.values if self.held == self.values else f"{self.held} of {self.values}"
+        return f"| {statement} | {self.needed} | {values} | {short(self.worst, 3)} | {mark} |"
 
 
 def page(folder):
@@ -90,7 +93,6 @@ def margin(claims):
     """Return the `Margin` of one claim, a list of `Claim`, one a round."""
     first = claims[0]
     values = [value for claim in claims for value in claim.values]
-    bounds = [claim.bound for claim in claims for _ in claim.values]
     sign = 1 if first.relation in (">", ">=") else -1
     share = sign > 0 and first.bound >= 0.5 and all(0 <= value <= 1 for value in values)
     size = abs(statistics.median(values)) or 1.0
@@ -98,10 +100,12 @@ def margin(claims):
     def room(value, bound):
         return sign * (value - bound) / (1 - bound if share and bound < 1 else abs(bound) or size)
 
-    best_first = sorted(((room(v, b), v) for v, b in zip(values, bounds, strict=True)), reverse=True)
-    least, worst = best_first[math.ceil(first.fraction * len(values) - 1e-9) - 1]
-    if least == 0 and (best_first[0][0] != 0 or first.relation in "<>"):
+    rooms = [sorted(((room(v, claim.bound), v) for v in claim.values), reverse=True) for claim in claims]
+    needed = [math.ceil(claim.fraction * len(claim.values) - 1e-9) for claim in claims]
+    least, worst = min(best_first[least - 1] for best_first, least in zip(rooms, needed, strict=True))
+    if least == 0 and (max(rooms)[0][0] != 0 or first.relation in "<>"):
         least = math.copysign(1e-9, -1 if first.relation in "<>" else 1)  # at the bound, where others were not
     same = len(claims) > 1 and all(claim.values == first.values for claim in claims)
     steady = same or max(values) - min(values) < abs(worst - first.bound)
-    return Margin(first.statement, first.needed, len(values), worst, least, steady)
+    held = sum(claim.runs_held for claim in claims)
+    return Margin(first.statement, first.needed, len(values), held, worst, least, steady)
