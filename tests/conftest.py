@@ -3,6 +3,7 @@
 import ast
 import functools
 import os
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
 os.environ["RNNKIT_PROGRESS"] = "off"  # nor counts as what the learner at this machine has done
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has what it runs in the background ignore Ctrl-C,
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which some tests press
 ON_TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 
 
