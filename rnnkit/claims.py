@@ -1,5 +1,6 @@
 """Claims that a notebook states, measures and is held to."""
 
+import math
 import numbers
 import operator
 import statistics
@@ -82,10 +83,15 @@ class Claim:
         return sum(_RELATIONS[self.relation](value, self.bound) for value in self.values)
 
     @property
+    def runs_needed(self):
+        """How many of the values have to satisfy the relation."""
+        # The tolerance is for fractions such as 0.56 of 25 runs, which is 14.000000000000002 in floating point.
+        return math.ceil(self.fraction * len(self.values) - 1e-9)
+
+    @property
     def held(self):
         """Whether enough of the values satisfy the relation."""
-        # The tolerance is for fractions such as 0.56 of 25 runs, which is 14.000000000000002 in floating point.
-        return self.runs_held >= self.fraction * len(self.values) - 1e-9
+        return self.runs_held >= self.runs_needed
 
     @property
     def verdict(self):

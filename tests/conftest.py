@@ -11,8 +11,9 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
 os.environ["RNNKIT_PROGRESS"] = "off"  # nor counts as what the learner at this machine has done
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has what it runs in the background ignore Ctrl-C,
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which some tests press
+# A shell has what it runs in the background ignore Ctrl-C, which some tests press, here and in what they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 ON_TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 
 

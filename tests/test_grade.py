@@ -557,11 +557,7 @@ def test_ctrl_c_keeps_what_was_graded_and_leaves_nothing_behind(tmp_path):
     put(tmp_path, "anna", notebook(STUB))
     put(tmp_path, "berta", notebook(cells("    while True: pass")))
     (tmp_path / "scratch").mkdir()
-    start = (  # also where Ctrl-C is ignored, as it is by what a shell started in the background
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from rnnkit.__main__ import main; sys.exit(main())"
-    )
-    command = [sys.executable, "-c", start, "grade", "returned", "--jobs", "2", "--seconds", "100"]
+    command = [sys.executable, "-m", "rnnkit", "grade", "returned", "--jobs", "2", "--seconds", "100"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "scratch"), "PYTHONPATH": str(ROOT)}
     table = tmp_path / "grades.csv"
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:

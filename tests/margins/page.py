@@ -100,10 +100,11 @@ def margin(claims):
     def room(value, bound):
         return sign * (value - bound) / (1 - bound if share and bound < 1 else abs(bound) or size)
 
-    rooms = [sorted(((room(v, claim.bound), v) for v in claim.values), reverse=True) for claim in claims]
-    needed = [math.ceil(claim.fraction * len(claim.values) - 1e-9) for claim in claims]
-    least, worst = min(best_first[least - 1] for best_first, least in zip(rooms, needed, strict=True))
-    if least == 0 and (max(rooms)[0][0] != 0 or first.relation in "<>"):
+    def best_first(claim):
+        return sorted(((room(value, claim.bound), value) for value in claim.values), reverse=True)
+
+    least, worst = min(best_first(claim)[claim.runs_needed - 1] for claim in claims)
+    if least == 0 and (any(best_first(claim)[0][0] != 0 for claim in claims) or first.relation in "<>"):
         least = math.copysign(1e-9, -1 if first.relation in "<>" else 1)  # at the bound, where others were not
     same = len(claims) > 1 and all(claim.values == first.values for claim in claims)
     steady = same or max(values) - min(values) < abs(worst - first.bound)

@@ -628,7 +628,7 @@ MUTANTS = [
     Mutant(
         "any run for all of them",
         "claims.py",
-        "return self.runs_held >= self.fraction * len(self.values) - 1e-9",
+        "return self.runs_held >= self.runs_needed",
         "return self.runs_held >= 1",
         ("test_claims.py",),
     ),
