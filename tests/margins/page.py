@@ -14,15 +14,14 @@ from benchmarks.page import machine
 from rnnkit.claims import Claim, short
 
 CLOSE = 0.2
-WORDS = ("clear", "exact", "narrow", "close", "fails")
+WORDS = ("clear", "exact", "close", "fails")
 _HEAD = f"""# How far the claims hold
 
 Each solution was run again with other seeds: networks, data, order of batches, all moved by 100, 200, and so on. The
 tables have, for each claim, the worst of all the values that were measured there, beside what was needed. *Room* is
 its distance from the bound in parts of the bound; for a share with a bound of a half or more, in parts of what is left
 to 1; where the bound is 0, in parts of the median. Where a claim needs only a part of the values, the worst of each
-round's best part counts, and *values* tells how many of all of them held. A room below {CLOSE:.0%} is *close*, or
-*narrow* where all the values lie nearer to each other than the worst lies to the bound, or the same in each round;
+round's best part counts, and *values* tells how many of all of them held. A room below {CLOSE:.0%} is *close*;
 *exact* is what came out as the bound itself, each time.
 
 A value is one seed's, unless a claim is about several seeds together, such as a median: then it is one round's.
@@ -40,7 +39,6 @@ class Margin(NamedTuple):
     held: int
     worst: float
     room: float
-    steady: bool
 
     @property
     def word(self):
@@ -49,12 +47,12 @@ class Margin(NamedTuple):
             return "exact"
         if self.room < 0:
             return "fails"
-        return "clear" if self.room >= CLOSE else "narrow" if self.steady else "close"
+        return "clear" if self.room >= CLOSE else "close"
 
     def __str__(self):
         statement = self.statement.rstrip(".").replace("|", "\\|")
         said = f"{self.room:.0%}" if self.room < 10 else f"{self.room:.0e}"
-        mark = {"clear": said, "exact": "exact", "narrow": f"{said}, narrow"}.get(self.word, f"**{said}, {self.word}**")
+        mark = {"clear": said, "exact": "exact"}.get(self.word, f"**{said}, {self.word}**")
         values = self.values if self.held == self.values else f"{self.held} of {self.values}"
         return f"| {statement} | {self.needed} | {values} | {short(self.worst, 3)} | {mark} |"
 
@@ -106,7 +104,5 @@ def margin(claims):
     least, worst = min(best_first(claim)[claim.runs_needed - 1] for claim in claims)
     if least == 0 and (any(best_first(claim)[0][0] != 0 for claim in claims) or first.relation in "<>"):
         least = math.copysign(1e-9, -1 if first.relation in "<>" else 1)  # at the bound, where others were not
-    same = len(claims) > 1 and all(claim.values == first.values for claim in claims)
-    steady = same or max(values) - min(values) < abs(worst - first.bound)
     held = sum(claim.runs_held for claim in claims)
-    return Margin(first.statement, first.needed, len(values), held, worst, least, steady)
+    return Margin(first.statement, first.needed, len(values), held, worst, least)
