@@ -220,7 +220,7 @@ CURES = {
         def patient_4(seed):
             keras.utils.set_random_seed(seed)
             layers = [keras.Input((30, 4)), keras.layers.SimpleRNN(32), keras.layers.Dense(4)]
-            return compiled(layers, keras.optimizers.Adam(0.005, global_clipnorm=1.0))
+            return compiled(layers, keras.optimizers.Adam(0.003, global_clipnorm=1.0))
         """,
     ),
     5: (
