@@ -97,7 +97,7 @@ _ADVICE = {
     "or to be brought back to size at each, or fewer layers.",
     3: "Scored as a language model is used, with the future replaced by something else. Does any layer still read from "
     "right to left, or look ahead?",
-    4: "Look at dL/dh_1 against dL/dh_30: is there a path over 29 steps? A different learning rate makes none.",
+    4: "Look at dL/dh_1 against dL/dh_24: is there a path over 23 steps? A different learning rate makes none.",
     5: "What is left of a gradient after clipping, times the rate, times 450 updates: how far can a weight travel?",
     6: "Between the last letter and the answer lie over thirty zeros. Skip them, or give the gradient a way past them.",
     7: "Look at the recorded norms: which steps are far longer than the others? Or at each step's factor.",
@@ -219,7 +219,7 @@ CURES = {
         """
         def patient_4(seed):
             keras.utils.set_random_seed(seed)
-            layers = [keras.Input((30, 4)), keras.layers.SimpleRNN(32), keras.layers.Dense(4)]
+            layers = [keras.Input((24, 4)), keras.layers.SimpleRNN(32), keras.layers.Dense(4)]
             return compiled(layers, keras.optimizers.Adam(0.003, global_clipnorm=1.0))
         """,
     ),
