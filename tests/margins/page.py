@@ -98,11 +98,9 @@ def margin(claims):
     def room(value, bound):
         return sign * (value - bound) / (1 - bound if share and bound < 1 else abs(bound) or size)
 
-    def best_first(claim):
-        return sorted(((room(value, claim.bound), value) for value in claim.values), reverse=True)
-
-    least, worst = min(best_first(claim)[claim.runs_needed - 1] for claim in claims)
-    if least == 0 and (any(best_first(claim)[0][0] != 0 for claim in claims) or first.relation in "<>"):
+    ranked = [sorted(((room(value, claim.bound), value) for value in claim.values), reverse=True) for claim in claims]
+    least, worst = min(best_first[claim.runs_needed - 1] for claim, best_first in zip(claims, ranked, strict=True))
+    if least == 0 and (max(ranked)[0][0] != 0 or first.relation in "<>"):
         least = math.copysign(1e-9, -1 if first.relation in "<>" else 1)  # at the bound, where others were not
     held = sum(claim.runs_held for claim in claims)
     return Margin(first.statement, first.needed, len(values), held, worst, least)
