@@ -65,13 +65,21 @@ def test_every_public_name_has_an_example():
     assert public - shown == {"ClaimError", "SweepError"}  # exceptions: shown by what raises them
 
 
-def test_readme(names, tmp_path, monkeypatch):
-    """Read from top to bottom: what one block makes, the next may use."""
+def test_readme(tmp_path, monkeypatch):
+    """The README's code runs as it stands, in order, and no panel of its figure covers another's labels."""
     monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
+    names = {}
     for code in blocks:
         exec(compile(code, "README.md", "exec"), names)
+    figure = names["figure"]
+    left, right = (axes.get_tightbbox() for axes in figure.axes)
+    assert not left.overlaps(right)
+    assert all(figure.bbox.contains(*corner) for box in (left, right) for corner in (box.min, box.max))
+    assert {path.name for path in tmp_path.iterdir()} >= {"run.npz", "gradients.png"}
+    plt.close("all")
 
 
 def test_the_picture_in_the_readme_is_that_of_lesson_01():
