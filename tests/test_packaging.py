@@ -196,6 +196,21 @@ def test_links_between_the_pages_lead_somewhere(page):
         assert not heading or heading in {words.lower().replace(" ", "-") for words in headings}, target
 
 
+def test_every_file_of_the_first_edition_can_be_found_again():
+    page = (ROOT / "docs" / "first-edition.md").read_text(encoding="utf-8")
+    objects = re.findall(r"\| `git show (5d61ab3:\S+)` \|", page)
+    assert len(objects) > 20
+    git = ["git", "-C", str(ROOT), "cat-file"]
+    if (
+        shutil.which("git") is None
+        or subprocess.run([*git, "-e", "5d61ab3"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this copy of the course does not have the history")
+    names = "\n".join(objects)
+    found = subprocess.run([*git, "--batch-check"], input=names, capture_output=True, text=True, check=True).stdout
+    assert [line for line in found.splitlines() if line.endswith("missing")] == []
+
+
 def test_ci_runs_what_the_readme_says_and_nothing_else():
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
