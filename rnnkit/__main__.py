@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import rnnkit
+
 
 def main(argv=None):
     """Run one command.
@@ -16,10 +18,14 @@ def main(argv=None):
     Returns:
         int: exit status, 0 when all is well.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["lab"]:
+        return open_lab(argv[1:])  # the one command that leaves its arguments to another program
     parser = argparse.ArgumentParser(prog="rnnkit", description="Vanishing gradients, measured: the course's commands.")
+    parser.add_argument("--version", action="version", version=f"rnnkit {rnnkit.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.add_parser("doctor", help="say whether this machine can run the lessons, and what to mend")
-    commands.add_parser("lab", help="open JupyterLab at lesson 00; what follows goes to JupyterLab", add_help=False)
+    commands.add_parser("doctor", help="check this machine and suggest fixes")
+    commands.add_parser("lab", help="open JupyterLab at lesson 00; further arguments are passed on to it")
     handout = commands.add_parser("handout", help="copy the lessons, never the solutions, for a class (for teachers)")
     handout.add_argument("folder", metavar="DIR", help="where to; made if need be")
     handout.add_argument("--repository", help="https://github.com/OWNER/NAME: adds what Binder, Colab and a hub need")
@@ -39,14 +45,10 @@ def main(argv=None):
     reference.add_argument("--check", action="store_true", help="change nothing; fail if the page is out of date")
     records = commands.add_parser("records", help="make the ledgers of claims and replications (for authors)")
     records.add_argument("--check", action="store_true", help="change nothing; fail if one is out of date")
-    arguments, extra = parser.parse_known_args(argv)
+    arguments = parser.parse_args(argv)
     if arguments.command is None:
         parser.print_help()
         return 0
-    if arguments.command == "lab":
-        return open_lab(extra)
-    if extra:
-        parser.error(f"unrecognized arguments: {' '.join(extra)}")
     if arguments.command == "doctor":
         return diagnose()
     if arguments.command == "handout":
@@ -60,7 +62,7 @@ def main(argv=None):
 
 
 def diagnose():
-    """Print the doctor's report; return 1 if something is wrong."""
+    """Print the doctor's report; return 1 if something is wrong with what this folder is for."""
     from rnnkit import doctor
 
     return 0 if doctor.report() else 1
@@ -245,18 +247,18 @@ def make_records(check):
 
 
 def find_folder(name, content):
-    """Return the course's folder of that name, here or beside the package; None, with a word, if there is none."""
-    places = [Path.cwd() / name, Path(__file__).resolve().parents[1] / name]
-    for place in places:
-        if any(place.glob(content)):
-            return place
-    looked = " or ".join(map(str, dict.fromkeys(places)))
-    print(
-        f"The folder {name}/ of the course is not here: no {content} in {looked}.\n"
-        "Go to the folder that holds the course (git clone it first if need be) and try again.",
-        file=sys.stderr,
-    )
-    return None
+    """Return the course's folder of that name; None, with a message, if there is none."""
+    from rnnkit import doctor
+
+    folder = doctor.find_folder(name, content)
+    if folder is None:
+        looked = " or ".join(map(str, doctor.course_folders(name)))
+        print(
+            f"The folder {name}/ of the course is not here: no {content} in {looked}.\n"
+            "Go to the folder that holds the course (git clone it first if need be) and try again.",
+            file=sys.stderr,
+        )
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a lesson needs of this machine, what it finds, and the fix for each thing that is wrong.
+"""What the library and the lessons need of this machine, what there is, and a fix for each problem.
 
-`read_machine` looks, the judgements below it decide, `report` and `verdict` speak. Only the standard library and
-`packaging` are imported here: the doctor has to speak where TensorFlow, Keras or Jupyter cannot.
+`read_machine` collects the facts, the judgements at the end of this file turn them into findings, `report` and
+`verdict` print those. Only the standard library and `packaging` are imported here, because the doctor has to work where
+TensorFlow, Keras or Jupyter do not.
 """
 
 import json
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
 ALL_WELL = "Everything this course needs is here."
+LIBRARY_READY = "The library is ready: it can record, probe and draw Keras models of your own."
 ENOUGH_MEMORY = 2 * 2**30  # bytes; a lesson's kernel takes about 1 GiB, JupyterLab and a browser tab the rest
 A_KERNELS_MEMORY = 2**30  # what the lesson still needs when JupyterLab and its tab are there
 PATIENCE = 300  # seconds; the first import of TensorFlow after its installation takes a minute on a slow disk
@@ -26,12 +28,19 @@ _REBUILD = (
 KERNEL_FIX = (
     "In the course's environment: python -m ipykernel install --sys-prefix. Then start `rnnkit lab` from there."
 )
+_LESSONS_BACKEND = (
+    "The lessons run on Keras's TensorFlow backend: unset the environment variable KERAS_BACKEND if it is set, and "
+    'check that ~/.keras/keras.json, if there is one, says "backend": "tensorflow".'
+)
 _INSTALL = (
     "Run `make lab` in that folder; without make, run there `python -m pip install -r requirements.lock -e .` "
     "in an environment of its own."
 )
+_GET_THE_COURSE = (
+    "Go to the folder of the course, or get it first with `git clone`: its README says how to install what it needs."
+)
 _IMPORTS = ("tensorflow", "keras", "backend")
-_OTHER_BACKENDS = ("jax", "torch")
+_BACKENDS = ("tensorflow", "jax", "torch")
 _MARK = "rnnkit doctor found: "
 _PROBE = f"""
 import json
@@ -71,15 +80,17 @@ class Finding:
 
     Attributes:
         name: what it is, a word.
-        status: "ok", "warning" (the course runs) or "wrong" (it does not).
+        status: "ok", "skipped" (could not be checked), "warning" (the course runs) or "wrong" (it does not).
         found: what was found.
         fix: what to do about it; empty when all is well.
+        part: "library" if a model of one's own needs it, "course" if only the lessons do.
     """
 
     name: str
     status: str
     found: str
     fix: str = ""
+    part: str = "course"
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,9 @@ class Machine:
         system, processor: as `platform.system()` and `platform.machine()` say.
         requires_python, requires: what the installed rnnkit asks for.
         installed: version of each installed distribution, by normalized name.
-        locked: version that the lock has for this machine, by normalized name; None where no lock was found.
+        locked: version that the lock has for this machine, by normalized name; None where there is no lock beside the
+            package, so that rnnkit was not installed from a clone in place.
+        lessons: the folder whose lessons `rnnkit lab` would open; None if there is none.
         imports: for "tensorflow", "keras" and "backend" either `{"version": ...}` or `{"error": ...}`; the version of
             the backend follows its name, "tensorflow 2.21.0".
         kernel: `{"python": ...}`, the Python that runs notebooks, or `{"error": ...}`.
@@ -105,6 +118,7 @@ class Machine:
     requires: tuple = ()
     installed: dict = field(default_factory=dict)
     locked: dict | None = None
+    lessons: Path | None = None
     imports: dict = field(default_factory=dict)
     kernel: dict = field(default_factory=dict)
     memory: tuple | None = None
@@ -127,6 +141,7 @@ def read_machine():
         requires=tuple(metadata.requires("rnnkit")),
         installed=_installed(),
         locked=read_lock(Path(__file__).resolve().parents[1] / "requirements.lock"),
+        lessons=find_folder("lessons", "00_*.ipynb"),
         imports=try_imports(),
         kernel=read_kernel(),
         memory=_read_memory(),
@@ -140,7 +155,7 @@ def examine(machine=None):
         machine: the facts; None reads those of this machine, which takes some seconds.
 
     Returns:
-        list of Finding, one for each thing looked at.
+        list of Finding, one for each thing looked at: first what the library needs, then what only the course does.
 
     Example:
         >>> from rnnkit import doctor
@@ -150,14 +165,16 @@ def examine(machine=None):
     if machine is None:
         if not _is_installed("rnnkit"):
             folder = Path(__file__).resolve().parents[1]
-            return [Finding("Packages", "wrong", f"rnnkit is in {folder}, but not installed", _INSTALL)]
+            return [Finding("Packages", "wrong", f"rnnkit is in {folder}, but not installed", _INSTALL, "library")]
         try:
             import packaging  # noqa: F401  (all judgements of versions need it)
         except ImportError:
-            return [Finding("Packages", "wrong", "packaging is missing, which all others lean on", _REBUILD)]
+            fix = "python -m pip install packaging"
+            return [Finding("Packages", "wrong", "packaging is missing; the other checks need it", fix, "library")]
         machine = read_machine()
-    judgements = (_python, _computer, _tensorflow, _keras, _packages, _lock, _kernel, _memory)
-    return [judge(machine) for judge in judgements]
+    library = (_python, _keras, _packages)
+    course = (_computer, _tensorflow, _backend, _extras, _lock, _kernel, _lessons, _memory)
+    return [replace(judge(machine), part="library") for judge in library] + [judge(machine) for judge in course]
 
 
 def glance():
@@ -170,37 +187,57 @@ def glance():
         >>> import keras
         >>> from rnnkit import doctor
         >>> [finding.name for finding in doctor.glance()]
-        ['Keras', 'Memory']
+        ['Backend', 'Memory']
     """
     keras = sys.modules["keras"]
     imports = {"keras": {"version": keras.__version__}, "backend": {"version": keras.backend.backend()}}
     machine = Machine("", "", "", "", imports=imports, memory=_read_memory())
-    return [_keras(machine), _memory(machine, enough=A_KERNELS_MEMORY)]
+    return [_backend(machine), _memory(machine, enough=A_KERNELS_MEMORY)]
 
 
 def report(findings=None):
-    """Print all findings on one screen, with the fix for each that is not well.
+    """Print all findings on one screen, with the fix for each problem.
+
+    Where `rnnkit lab` has lessons to open, the course is what has to work. Elsewhere it is the library, and what the
+    course needs besides is listed as such.
 
     Args:
         findings: list of Finding; None examines this machine.
 
     Returns:
-        bool: whether nothing is wrong.
+        bool: whether the course works, or, where there are no lessons, the library.
     """
     findings = examine() if findings is None else findings
-    wrap = textwrap.TextWrapper(100, subsequent_indent=" " * 22, break_long_words=False, break_on_hyphens=False)
+    problems = [finding for finding in findings if finding.status == "wrong"]
+    parts = ("library", "course") if not any(finding.name == "Lessons" for finding in problems) else ("library",)
+    concerning = [finding for finding in problems if finding.part in parts]
     for finding in findings:
-        print(wrap.fill(f"{finding.status:8}  {finding.name:10}  {finding.found}"))
-        if finding.fix:
-            print(wrap.fill(f"{'':17}fix: {finding.fix}"))
-    wrong = sum(finding.status == "wrong" for finding in findings)
+        _print(finding, besides=finding in problems and finding not in concerning)
     print()
-    print(f"{wrong} to mend before the lessons can run: see the fixes above." if wrong else ALL_WELL)
-    return not wrong
+    if not problems:
+        print(ALL_WELL)
+    elif concerning:
+        problem = "1 problem" if len(concerning) == 1 else f"{len(concerning)} problems"
+        what = "the lessons" if "course" in parts else "the library"
+        print(f"{problem} to fix before {what} will work (see above).")
+    else:
+        print(LIBRARY_READY)
+        print(textwrap.fill(f'The course needs what is marked "needed" as well. {_GET_THE_COURSE}', 100))
+    return not concerning
+
+
+def _print(finding, besides):
+    """Print a finding, with its fix unless it concerns what the course needs besides the library."""
+    wrap = textwrap.TextWrapper(100, subsequent_indent=" " * 22, break_long_words=False, break_on_hyphens=False)
+    print(wrap.fill(f"{'needed' if besides else finding.status:8}  {finding.name:10}  {finding.found}"))
+    if finding.fix and not besides:
+        print(wrap.fill(f"{'':17}fix: {finding.fix}"))
 
 
 def verdict(findings=None):
     """Print only what stops the lessons, or that nothing does: the same words on every machine that is well.
+
+    It is asked from within a lesson, so it does not look for the folder of lessons.
 
     Args:
         findings: list of Finding; None examines this machine.
@@ -211,11 +248,30 @@ def verdict(findings=None):
         Everything this course needs is here.
     """
     findings = examine() if findings is None else findings
-    wrong = [finding for finding in findings if finding.status == "wrong"]
+    wrong = [finding for finding in findings if finding.status == "wrong" and finding.name != "Lessons"]
     for finding in wrong:
         print(f"{finding.name}: {finding.found}\n    {finding.fix}")
     if not wrong:
         print(ALL_WELL)
+
+
+def course_folders(name):
+    """Return where a folder of the course is looked for: here, and beside the package.
+
+    Args:
+        name: of the folder, such as "lessons".
+    """
+    return list(dict.fromkeys([Path.cwd() / name, Path(__file__).resolve().parents[1] / name]))
+
+
+def find_folder(name, content):
+    """Return the first of `course_folders` that holds what is looked for, or None.
+
+    Args:
+        name: of the folder, such as "lessons".
+        content: pattern of its files, such as "00_*.ipynb".
+    """
+    return next((folder for folder in course_folders(name) if any(folder.glob(content))), None)
 
 
 def read_lock(path, environment=None):
@@ -344,18 +400,26 @@ def _read_memory():
 # --- judgements: from a Machine to a Finding --------------------------------------------------------------------
 
 
+def _reinstall(machine, requirements):
+    """Return how to get what is missing: from the lock in a clone, elsewhere package by package."""
+    if machine.locked is not None:
+        return _REBUILD
+    quoted = " ".join(f'"{requirement.name}{requirement.specifier}"' for requirement in requirements)
+    return f"python -m pip install {quoted}"
+
+
 def _python(machine):
     from packaging.specifiers import SpecifierSet
 
     if SpecifierSet(machine.requires_python).contains(machine.python, prereleases=True):
         return Finding("Python", "ok", f"{machine.python} ({sys.executable})")
-    return Finding(
-        "Python",
-        "wrong",
-        f"{machine.python}; the course needs {machine.requires_python}",
-        "Install Python 3.12, delete the folder .venv and run `make lab PYTHON=python3.12`; with conda, "
-        "`conda env create -f environment.yml` brings it along.",
-    )
+    fix = f"Install a Python {machine.requires_python}, and rnnkit in an environment of it."
+    if machine.locked is not None:
+        fix = (
+            "Install Python 3.12, delete the folder .venv and run `make lab PYTHON=python3.12`; with conda, "
+            "`conda env create -f environment.yml` brings it along."
+        )
+    return Finding("Python", "wrong", f"{machine.python}; rnnkit needs {machine.requires_python}", fix)
 
 
 def _computer(machine):
@@ -375,74 +439,109 @@ def _tensorflow(machine):
     from packaging.specifiers import SpecifierSet
 
     said = machine.imports["tensorflow"]
+    wanted = [requirement for requirement in _requirements(machine, "course") if _is_tensorflow(requirement)]
     if "version" in said:
         # All variants (tensorflow, tensorflow-cpu) have the same range; what counts is what imports.
-        needed = next((wanted.specifier for wanted in _requirements(machine, tensorflow=True)), SpecifierSet())
+        needed = wanted[0].specifier if wanted else SpecifierSet()
         if needed.contains(said["version"], prereleases=True):
             return Finding("TensorFlow", "ok", said["version"])
-        return Finding("TensorFlow", "wrong", f"{said['version']}; the course needs {needed}", _REBUILD)
+        return Finding(
+            "TensorFlow", "wrong", f"{said['version']}; the course needs {needed}", _reinstall(machine, wanted)
+        )
     if (machine.system, machine.processor) == ("Darwin", "x86_64"):
         fix = "See Computer above: no installation will help here."
     elif machine.system == "Windows" and "DLL" in said["error"]:
         fix = "Install the Microsoft Visual C++ Redistributable (x64), restart Windows and try again."
     elif "crashed" in said["error"]:
-        fix = f"TensorFlow needs a processor with AVX instructions. If yours has them: {_REBUILD}"
+        fix = f"TensorFlow needs a processor with AVX instructions. If yours has them: {_reinstall(machine, wanted)}"
     else:
-        fix = _REBUILD
+        fix = _reinstall(machine, wanted)
     return Finding("TensorFlow", "wrong", f"cannot be used: {said['error']}", fix)
 
 
 def _keras(machine):
     keras, backend = machine.imports["keras"], machine.imports["backend"]
-    name = backend.get("version", "").partition(" ")[0]
-    if "version" in keras and name == "tensorflow":
-        return Finding("Keras", "ok", f"{keras['version']} on TensorFlow")
-    choose = (
-        "The lessons run on Keras's TensorFlow backend: unset the environment variable KERAS_BACKEND if it is set, and "
-        'see that ~/.keras/keras.json, if there, says "backend": "tensorflow". Then restart the kernel.'
-    )
+    needed = [requirement for requirement in _requirements(machine) if requirement.name == "keras"]
     if "version" in keras:
-        also = f"Recorders and probes work on {name} as well. " if name in _OTHER_BACKENDS else ""
-        return Finding("Keras", "wrong", f"{keras['version']} on {backend.get('version')}", also + choose)
+        found = f"{keras['version']} on {backend.get('version')}"
+        if backend.get("version", "").partition(" ")[0] in _BACKENDS:
+            return Finding("Keras", "ok", found)
+        fix = "rnnkit needs a backend with gradients: set KERAS_BACKEND to tensorflow, jax or torch."
+        return Finding("Keras", "wrong", found, fix)
     if "No module named 'keras'" in keras["error"]:
-        return Finding("Keras", "wrong", "is not installed", _REBUILD)
-    for name in _OTHER_BACKENDS:
-        if f"No module named '{name}'" in keras["error"]:
-            found = f"is told to run on {name}, which is not installed"
-            install = f"To use recorders and probes on {name}: python -m pip install {name}."
-            return Finding("Keras", "wrong", found, f"{choose} {install}")
+        return Finding("Keras", "wrong", "is not installed", _reinstall(machine, needed))
+    missing = [name for name in _BACKENDS if f"No module named '{name}'" in keras["error"]]
+    if missing and (missing != ["tensorflow"] or machine.locked is None):
+        return _without_backend(machine, *missing)
     if "error" in machine.imports["tensorflow"]:
-        return Finding("Keras", "wrong", "cannot start without its backend", "Mend TensorFlow first, then look again.")
-    fix = f"{choose} If that is so already: {_REBUILD}"
+        fix = "Fix TensorFlow first, then run `rnnkit doctor` again."
+        return Finding("Keras", "wrong", "cannot start without its backend", fix)
+    fix = f"{_LESSONS_BACKEND} If that is so already: {_reinstall(machine, needed)}"
     return Finding("Keras", "wrong", f"cannot be imported: {keras['error']}", fix)
 
 
+def _without_backend(machine, missing):
+    """Judge a Keras whose backend is not installed."""
+    installed = [name for name in _BACKENDS if name in machine.installed or "version" in machine.imports.get(name, ())]
+    fix = f"python -m pip install {missing}"
+    if installed:
+        fix = f"Set the environment variable KERAS_BACKEND={installed[0]} before Python starts, or run `{fix}`."
+    found = f"cannot start: its backend is {missing}, which is not installed"
+    if missing == "tensorflow":
+        found += " (Keras runs on TensorFlow unless told otherwise)"
+    return Finding("Keras", "wrong", found, fix)
+
+
+def _backend(machine):
+    version = machine.imports["backend"].get("version")
+    if version is None:
+        return Finding("Backend", "skipped", "not known while Keras cannot start")
+    if version.partition(" ")[0] == "tensorflow":
+        return Finding("Backend", "ok", "Keras runs on TensorFlow, as in the lessons")
+    found = f"Keras runs on {version}; the lessons need TensorFlow"
+    return Finding("Backend", "wrong", found, f"{_LESSONS_BACKEND} Then restart the kernel.")
+
+
 def _packages(machine):
-    trouble = []
-    wanted = _requirements(machine, tensorflow=False)
+    wanted = _requirements(machine)
+    return _judge_packages("Packages", machine, wanted, f"all {len(wanted)} that the library needs")
+
+
+def _extras(machine):
+    library = {requirement.name for requirement in _requirements(machine)}
+    wanted = [
+        requirement
+        for requirement in _requirements(machine, "course")
+        if requirement.name not in library and not _is_tensorflow(requirement)
+    ]
+    return _judge_packages("Extras", machine, wanted, f"all {len(wanted)} packages that only the course needs")
+
+
+def _judge_packages(name, machine, wanted, well):
+    problems = {}
     for requirement in wanted:
         version = machine.installed.get(requirement.name)
         if version is None:
-            trouble.append(f"{requirement.name} is missing")
+            problems[requirement] = f"{requirement.name} is missing"
         elif not requirement.specifier.contains(version, prereleases=True):
-            trouble.append(f"{requirement.name} {version} (needs {requirement.specifier})")
-    if trouble:
-        return Finding("Packages", "wrong", _list(trouble), _REBUILD)
-    return Finding("Packages", "ok", f"all {len(wanted)} that rnnkit asks for")
+            problems[requirement] = f"{requirement.name} {version} (needs {requirement.specifier})"
+    if problems:
+        return Finding(name, "wrong", _list(list(problems.values())), _reinstall(machine, problems))
+    return Finding(name, "ok", well)
 
 
 def _lock(machine):
     if machine.locked is None:
-        return Finding("Lock", "ok", "no requirements.lock beside the package: tested versions not compared")
-    trouble = [
+        return Finding("Lock", "skipped", "no requirements.lock beside the package: tested versions not compared")
+    problems = [
         f"{name} {machine.installed.get(name, 'is missing')} (tested: {version})"
         for name, version in machine.locked.items()
         if machine.installed.get(name) != version
     ]
-    if not trouble:
+    if not problems:
         return Finding("Lock", "ok", f"all {len(machine.locked)} packages as tested")
     fix = "Numbers may differ from the text. To get the tested versions: python -m pip install -r requirements.lock"
-    return Finding("Lock", "warning", _list(trouble), fix)
+    return Finding("Lock", "warning", _list(problems), fix)
 
 
 def _kernel(machine):
@@ -451,9 +550,15 @@ def _kernel(machine):
     return Finding("Kernel", "wrong", machine.kernel["error"], KERNEL_FIX)
 
 
+def _lessons(machine):
+    if machine.lessons is not None:
+        return Finding("Lessons", "ok", str(machine.lessons))
+    return Finding("Lessons", "wrong", f"not in {' or '.join(map(str, course_folders('lessons')))}", _GET_THE_COURSE)
+
+
 def _memory(machine, enough=ENOUGH_MEMORY):
     if machine.memory is None:
-        return Finding("Memory", "ok", "not measured (psutil is missing)")
+        return Finding("Memory", "skipped", "not measured (psutil is missing)")
     total, available = machine.memory
     found = f"{available / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB"
     if available >= enough:
@@ -462,22 +567,28 @@ def _memory(machine, enough=ENOUGH_MEMORY):
     return Finding("Memory", "warning", found, fix)
 
 
-def _requirements(machine, tensorflow):
-    """Return what a learner's rnnkit requires on this machine: TensorFlow alone, or everything else."""
+def _requirements(machine, *extras):
+    """Return what rnnkit requires on this machine: by itself, and with these extras."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
+    if "course" in extras:
+        extras += ("tensorflow",)  # `course` asks for rnnkit[tensorflow]
     wanted = {}
     for line in machine.requires:
         requirement = Requirement(line)
         requirement.name = canonicalize_name(requirement.name)
-        extras = ("", "course", "tensorflow")  # `course` asks for rnnkit[tensorflow]
-        learner = any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in extras)
-        if learner and requirement.name != "rnnkit" and requirement.name.startswith("tensorflow") == tensorflow:
+        applies = any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in ("", *extras))
+        if applies and requirement.name != "rnnkit":
             wanted[requirement.name] = requirement
     return list(wanted.values())
 
 
-def _list(trouble, most=4):
-    rest = len(trouble) - most
-    return ", ".join(trouble[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _is_tensorflow(requirement):
+    """Whether it is one of TensorFlow's variants, tensorflow or tensorflow-cpu."""
+    return requirement.name.startswith("tensorflow")
+
+
+def _list(problems, most=4):
+    rest = len(problems) - most
+    return ", ".join(problems[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from serving import get, lab
 
+import rnnkit
 from rnnkit import __main__ as cli
 from rnnkit import doctor
 
@@ -32,12 +33,29 @@ def test_without_a_command_it_shows_what_there_is(capsys):
     assert {"doctor", "lab", "lessons", "reference"} <= set(listed)
 
 
-@pytest.mark.parametrize("argv", [["unknown"], ["doctor", "--unknown"], ["lessons", "--chek"]])
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"rnnkit {rnnkit.__version__}\n"
+
+
+UNKNOWN = [["unknown"], ["doctor", "--unknown"], ["lessons", "--chek"], ["-V"], ["--unknown", "doctor"], ["-x", "lab"]]
+
+
+@pytest.mark.parametrize("argv", UNKNOWN)
 def test_what_it_does_not_know_is_refused(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(argv)
     assert stopped.value.code == 2
-    assert argv[-1] in capsys.readouterr().err
+    assert next(word for word in argv if word not in ("doctor", "lessons", "lab")) in capsys.readouterr().err
+
+
+def test_the_lab_alone_passes_its_arguments_on(monkeypatch):
+    passed = []
+    monkeypatch.setattr(cli, "open_lab", lambda extra: passed.append(extra) or 0)
+    assert cli.main(["lab", "--help", "--no-browser"]) == 0
+    assert passed == [["--help", "--no-browser"]]
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("wrong", 1)])
@@ -85,7 +103,7 @@ def test_the_folder_here_comes_before_the_one_beside_the_package(course, monkeyp
 
 def test_a_course_that_is_not_here_is_named_with_the_next_step(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "rnnkit" / "__main__.py"))
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "site-packages" / "rnnkit" / "__main__.py"))
     for argv in (["lab"], ["lessons"], ["reference"]):
         assert cli.main(argv) == 1
         complaint = capsys.readouterr().err
@@ -172,7 +190,7 @@ def test_a_handout_where_none_can_be_written(folder, course, capsys):
 
 def test_a_handout_from_where_there_is_no_course(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages/rnnkit/__main__.py"))
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "site-packages/rnnkit/__main__.py"))
     assert cli.main(["handout", "out"]) == 1
     assert "git clone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -36,6 +36,7 @@ WELL = Machine(
         "keras": {"version": "3.15.1"},
         "backend": {"version": "tensorflow 2.21.0"},
     },
+    lessons=Path("/course/lessons"),
     kernel={"python": "/env/bin/python"},
     memory=(16 * GiB, 8 * GiB),
 )
@@ -53,12 +54,12 @@ DLL = "ImportError: DLL load failed while importing _pywrap_tensorflow_internal"
 INTEL_MAC = {"system": "Darwin", "processor": "x86_64"}
 # what is the matter: (facts, name, status, words of what was found, words of the fix)
 CASES = {
-    "old Python": ({"python": "3.10.14"}, "Python", "wrong", "3.10.14; the course needs >=3.11,<3.14", "PYTHON="),
+    "old Python": ({"python": "3.10.14"}, "Python", "wrong", "3.10.14; rnnkit needs >=3.11,<3.14", "PYTHON="),
     "new Python": ({"python": "3.14.0rc1"}, "Python", "wrong", "3.14.0rc1", "Install Python 3.12"),
     "Intel Mac": (INTEL_MAC, "Computer", "wrong", "no build for Intel Macs", "Linux container"),
     "Intel Mac's TensorFlow": (INTEL_MAC | imports(MISSING, MISSING), "TensorFlow", "wrong", "No module", "Computer"),
     "no TensorFlow": (imports(MISSING, MISSING), "TensorFlow", "wrong", "No module named 'tensorflow'", "make lab"),
-    "Keras without TensorFlow": (imports(MISSING, MISSING), "Keras", "wrong", "backend", "Mend TensorFlow first"),
+    "Keras without TensorFlow": (imports(MISSING, MISSING), "Keras", "wrong", "backend", "Fix TensorFlow first"),
     "a DLL": ({"system": "Windows"} | imports(DLL, DLL), "TensorFlow", "wrong", "DLL load failed", "Visual C++"),
     "a crash": (imports("Python itself crashed (status -4)", "-"), "TensorFlow", "wrong", "crashed", "AVX"),
     "old TensorFlow": (
@@ -68,20 +69,21 @@ CASES = {
         "2.19.0; the course needs <2.22,>=2.21",
         "make lab",
     ),
-    "another backend": (imports(backend="jax 0.10.2"), "Keras", "wrong", "3.15.1 on jax 0.10.2", "jax as well. The l"),
-    "a backend without gradients": (imports(backend="numpy 2.4.6"), "Keras", "wrong", "on numpy", "The lessons run on"),
+    "another backend": (imports(backend="jax 0.10.2"), "Backend", "wrong", "runs on jax 0.10.2", "The lessons run on"),
+    "another backend's Keras": (imports(backend="jax 0.10.2"), "Keras", "ok", "3.15.1 on jax 0.10.2", ""),
+    "a backend without gradients": (imports(backend="numpy 2.4.6"), "Keras", "wrong", "on numpy", "KERAS_BACKEND to"),
     "a backend not installed": (
         imports(keras="ModuleNotFoundError: No module named 'jax'"),
         "Keras",
         "wrong",
-        "told to run on jax, which is not installed",
-        "unset the environment variable KERAS_BACKEND",
+        "its backend is jax, which is not installed",
+        "KERAS_BACKEND=tensorflow before Python starts, or run `python -m pip install jax`",
     ),
     "a backend to install": (
         imports(MISSING, "ModuleNotFoundError: No module named 'torch'"),
         "Keras",
         "wrong",
-        "told to run on torch",
+        "its backend is torch",
         "python -m pip install torch",
     ),
     "a backend that is none": (
@@ -107,7 +109,7 @@ CASES = {
     ),
     "no JupyterLab": (
         {"installed": {name: version for name, version in WELL.installed.items() if name != "jupyterlab"}},
-        "Packages",
+        "Extras",
         "wrong",
         "jupyterlab is missing",
         "make lab",
@@ -128,6 +130,7 @@ CASES = {
     ),
     "many versions not tested": ({"installed": {}}, "Lock", "warning", "keras is missing", "requirements.lock"),
     "no kernel": ({"kernel": {"error": "Jupyter is not installed"}}, "Kernel", "wrong", "Jupyter", "ipykernel install"),
+    "no lessons": ({"lessons": None}, "Lessons", "wrong", "not in ", "git clone"),
     "little memory": ({"memory": (4 * GiB, GiB)}, "Memory", "warning", "1.0 GiB free of 4.0", "Close other programs"),
 }
 
@@ -139,6 +142,56 @@ def test_each_trouble_is_named_with_its_fix(case):
     assert finding.status == status
     assert found in finding.found
     assert fix in finding.fix
+
+
+# An environment with the library alone, installed from a wheel.
+ALONE = {
+    "installed": {"keras": "3.15.1", "numpy": "2.4.6", "jax": "0.10.2"},
+    "locked": None,
+    "lessons": None,
+    "kernel": {"error": "Jupyter is not installed"},
+    "memory": None,
+}
+NO_BACKEND = imports(MISSING, MISSING) | {"installed": {"keras": "3.15.1", "numpy": "2.4.6"}}
+OLD_KERAS = imports(MISSING, backend="jax 0.10.2") | {"installed": ALONE["installed"] | {"keras": "3.12.0"}}
+# (facts, words of the report, whether the library works)
+WITHOUT_COURSE = {
+    "on JAX": (imports(MISSING, backend="jax 0.10.2"), "The library is ready", True),
+    "JAX not chosen": (imports(MISSING, MISSING), "Set the environment variable KERAS_BACKEND=jax", False),
+    "no backend": (NO_BACKEND, "unless told otherwise) fix: python -m pip install tensorflow", False),
+    "old Keras": (OLD_KERAS, 'fix: python -m pip install "keras<3.16,>=3.15"', False),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_COURSE)
+def test_the_library_alone_is_judged_where_there_are_no_lessons(case, capsys):
+    facts, words, works = WITHOUT_COURSE[case]
+    assert doctor.report(doctor.examine(replace(WELL, **ALONE | facts))) == works
+    said = " ".join(capsys.readouterr().out.split())
+    assert words in said
+    assert "needed Lessons" in said
+    assert ("1 problem to fix before the library will work" in said) != works
+    assert "make lab" not in said
+
+
+def test_all_the_course_needs_is_not_there_without_its_lessons(capsys):
+    assert doctor.report(doctor.examine(replace(WELL, lessons=None)))
+    said = capsys.readouterr().out
+    assert "needed    Lessons" in said
+    assert "git clone" in said
+    assert doctor.ALL_WELL not in said
+
+
+def test_who_asks_from_within_a_lesson_has_it(capsys):
+    doctor.verdict(doctor.examine(replace(WELL, lessons=None)))
+    assert capsys.readouterr().out.strip() == doctor.ALL_WELL
+
+
+def test_a_fix_outside_a_clone_names_packages_not_its_files():
+    findings = doctor.examine(replace(WELL, locked=None, installed={}, imports=imports(MISSING, MISSING)["imports"]))
+    fixes = {finding.name: finding.fix for finding in findings}
+    assert fixes["Extras"] == 'python -m pip install "jupyterlab>=4.4"'
+    assert fixes["TensorFlow"] == 'python -m pip install "tensorflow-cpu<2.22,>=2.21"'
 
 
 def test_a_machine_that_is_well():
@@ -155,7 +208,7 @@ def test_this_machine_is_well_and_its_report_fits_on_a_screen(capsys):
 @pytest.mark.parametrize("unknown", [{"locked": None}, {"memory": None}])
 def test_what_cannot_be_known_is_said_and_is_no_trouble(unknown):
     findings = doctor.examine(replace(WELL, **unknown))
-    assert {finding.status for finding in findings} == {"ok"}
+    assert {finding.status for finding in findings} == {"ok", "skipped"}
     assert any("not " in finding.found for finding in findings)
 
 
@@ -171,7 +224,7 @@ def test_the_report_counts_what_is_wrong(capsys):
     out = capsys.readouterr().out
     assert "wrong     Kernel      none\n" in out
     assert "fix: Register it.\n" in out
-    assert "1 to mend" in out
+    assert "1 problem to fix" in out
 
 
 def test_the_verdict_leaves_out_what_does_not_stop_the_lessons(capsys):
@@ -220,7 +273,7 @@ def run_doctor(folder, hidden=None, **modules):
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "rnnkit", "doctor"],
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(Path(doctor.__file__).parents[1])])},
         capture_output=True,
         text=True,
         check=False,
