@@ -18,6 +18,7 @@ from rnnkit._export import write_csv
 from rnnkit.grading import _cells, _confine
 
 HEADER = ("student", "lesson", "exercise", "outcome", "message")
+_DROPPINGS = frozenset(("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
 _RENEWED = 20  # notebooks after which an examiner makes way for a new one, whose memory is empty
 _FAULTS = 3  # examiners that one notebook may use up
 _OWN_MEMORY = 4_000_000_000  # bytes for models and trainings; the student's process has a limit of its own
@@ -54,11 +55,17 @@ def grade(folder, out, lessons, *, jobs=None, seconds=60, memory=3.0, prints=10.
     limits = {"seconds": seconds, "memory": int(memory * 1e9), "prints": int(prints * 1e6)}
     jobs = _cores() if jobs is None else jobs
     if min(jobs, *limits.values()) <= 0:
-        raise ValueError(f"Jobs, seconds, memory and prints are above 0; received {jobs} jobs and the limits {limits}.")
+        raise ValueError(
+            f"Jobs, seconds, memory and prints must be above 0. Received: {jobs} jobs, {seconds} s, {memory} GB, "
+            f"{prints} MB. Leave out a limit to get its default."
+        )
     known = {path.stem: path for path in sorted(Path(lessons).glob("[0-9][0-9]_*.ipynb"))}
     notebooks, rows = _notebooks(Path(folder), known)
     if not notebooks:
-        raise ValueError(f"Notebooks are in folders of students, STUDENT/NN_name.ipynb; {folder} has none such.")
+        raise ValueError(
+            f"Each student needs a folder with notebooks in it, STUDENT/NN_name.ipynb. Received: {folder}, which has "
+            "none. Name the folder that holds the students' folders."
+        )
     cells = {stem: _cells.code_cells(json.loads(path.read_bytes())) for stem, path in known.items()}
     names = {stem: list(_cells.exercises_of(found)) for stem, found in cells.items()}
     place = {(stem, name): number for stem in names for number, name in enumerate(names[stem])}
@@ -100,28 +107,63 @@ def _write(out, rows, place):
 def _notebooks(folder, known):
     """Return (student, lesson, path) of what is to be graded, and rows about what is not."""
     found, rows = [], []
-    for student in sorted(folder.iterdir()):
-        if student.name.startswith(".") or not student.is_dir():
-            continue
-        if student.is_symlink():
-            rows.append((student.name, "", "", "not run", "It is a link to a folder."))
-            continue
+    for student, paths in _returned(folder, known).items():
         by_lesson = {}
-        for path in sorted(student.glob("[!.]*.ipynb")):
-            same = [stem for stem in known if stem == path.stem or stem[:3] == path.name[:3]]
-            if same:
-                by_lesson.setdefault(same[0], []).append(path)
+        for path in paths:
+            if lesson := _lesson_of(path, known):
+                by_lesson.setdefault(lesson, []).append(path)
             else:
-                rows.append((student.name, path.stem, "", "not run", "It has the name of no lesson, NN_name.ipynb."))
-        for stem, paths in by_lesson.items():
-            chosen = next((path for path in paths if path.stem == stem), paths[0])
-            found.append((student.name, stem, chosen))
-            others = ", ".join(path.name for path in paths if path != chosen)
+                rows.append((student, path.stem, "", "not run", "It has the name of no lesson, NN_name.ipynb."))
+        for stem, same in by_lesson.items():
+            chosen = next((path for path in same if path.stem == stem), same[0])
+            found.append((student, stem, chosen))
+            others = ", ".join(path.name for path in same if path != chosen)
             if others:
-                rows.append((student.name, stem, "", "not run", f"{chosen.name} was graded, and not {others}."))
+                rows.append((student, stem, "", "not run", f"{chosen.name} was graded, and not {others}."))
         if not by_lesson:
-            rows.append((student.name, "", "", "not run", "There is no notebook of a lesson, NN_name.ipynb."))
+            link = (folder / student).is_symlink()
+            why = "It is a link to a folder." if link else "There is no notebook of a lesson, NN_name.ipynb."
+            rows.append((student, "", "", "not run", why))
     return found, rows
+
+
+def _returned(folder, known):
+    """Return the notebooks of each student: those in a folder of theirs, and those whose names begin with theirs."""
+    returned = {}
+    for path in sorted(folder.iterdir()):
+        if _is_dropping(path.name):
+            continue
+        if _is_notebook(path.name):
+            lesson = _lesson_of(path, known) or ""
+            student = path.stem.partition(lesson)[0].strip(" _-") if lesson and lesson in path.stem else ""
+            returned.setdefault(student or "(no student's folder)", []).append(path)
+        elif path.is_dir():
+            returned.setdefault(path.name, []).extend([] if path.is_symlink() else _below(path))
+    return returned
+
+
+def _below(folder):
+    """Return the notebooks in a folder and its folders, those at the top first."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        found += [Path(place, name) for name in sorted([*folders, *files]) if _is_notebook(name)]
+        folders[:] = sorted(name for name in folders if not _is_dropping(name) and not _is_notebook(name))
+    return found
+
+
+def _is_notebook(name):
+    return name.lower().endswith(".ipynb") and not _is_dropping(name)
+
+
+def _is_dropping(name):
+    """Whether a file or folder was left by a system or a tool, and is no student's."""
+    return name.startswith(".") or name in _DROPPINGS
+
+
+def _lesson_of(path, known):
+    """Return the lesson that a notebook is of by its name, to which servers and browsers add; None if there is none."""
+    whole = (stem for stem in known if stem in path.stem)
+    return next(whole, None) or next((stem for stem in known if path.name.startswith(stem[:3])), None)
 
 
 class _Worker(threading.Thread):

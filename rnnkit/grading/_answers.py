@@ -1,13 +1,20 @@
 """The process in which students' code runs: whatever happens here, nothing that it says is more than an answer."""
 
 import contextlib
-import linecache
+import io
 import os
 import sys
 
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.text import SList
+from traitlets.config import Config
+
+import rnnkit
+from rnnkit import exercises
 from rnnkit.grading import _channel
 
 RUN = 0  # the number of `run` at this end
+_USE_OR_REFERENCE = exercises.use_or_reference
 
 
 def serve(memory, threads):
@@ -21,7 +28,7 @@ def serve(memory, threads):
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # what a student prints; it is counted there, and not read
-    sys.stdin, sys.stdout = open(os.devnull), os.fdopen(1, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
+    sys.stdin, sys.stdout = _Keyboard(), os.fdopen(1, "w", encoding="utf-8", errors="replace")
     _limit(memory, threads)
     channel = _channel.Channel(source.readline, target.write)
     channel.offer(run)
@@ -29,31 +36,80 @@ def serve(memory, threads):
     channel.serve()
 
 
-def run(cells, expression, exercise):
-    """Run the cells that an exercise needs.
+def run(cells, expression, exercise, submit):
+    """Run the cells that an exercise needs, as a notebook does: where one fails, the next can still be run.
 
     Args:
         cells: [id, source] each.
-        expression: What is examined.
+        expression: What our lesson examines, for a notebook that never gets to its check.
         exercise: Its name.
+        submit: Called with each answer that the cells check.
 
-    Returns:
-        The value of the expression: a student's answer.
+    Raises:
+        Exception: What went wrong first, if there is no answer.
     """
-    import rnnkit
-    from rnnkit import exercises
+    shell = _Shell.renewed()
+    submitted = _stand_in_for_checks(exercise, submit)
+    failures = [error for _, source in cells if (error := shell.failure_of(source))]
+    if submitted:
+        return
+    try:
+        submit(eval(expression, shell.user_ns))
+    except Exception as error:
+        raise (failures or [error])[0] from None
 
-    def keep_or_reference(name, answer):
+
+def _stand_in_for_checks(exercise, submit):
+    """Have the checks of the exercise submit what they are given; return a list that then is not empty."""
+    submitted = []
+
+    def check(name, answer):
+        if name == exercise:
+            submitted.append(name)
+            submit(answer)
+
+    def use_or_reference(name, answer):
         # The reference stands in for what other exercises give, never for the answer itself.
-        return answer if name == exercise else exercises.use_or_reference(name, answer)
+        return answer if name == exercise else _USE_OR_REFERENCE(name, answer)
 
-    rnnkit.check, rnnkit.use_or_reference = lambda *args: None, keep_or_reference
-    scope = {"__name__": "__main__", "__builtins__": __builtins__}
-    for number, (identity, source) in enumerate(cells):
-        file = f"<cell {identity} {number}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        exec(compile(source, file, "exec"), scope)
-    return eval(expression, scope)
+    for module in (rnnkit, exercises):
+        module.check, module.use_or_reference = check, use_or_reference
+    return submitted
+
+
+class _Shell(InteractiveShell):
+    """IPython as in a notebook, with `display`, `await` and the like, of which magics and commands do nothing."""
+
+    @classmethod
+    def renewed(cls):
+        """Return a new one, which knows nothing of the last."""
+        cls.clear_instance()
+        return cls.instance(config=Config(HistoryManager={"enabled": False}))
+
+    def failure_of(self, source):
+        """Run a cell; return the Exception that ended it, if one did."""
+        result = self.run_cell(source)
+        if error := result.error_before_exec:
+            error.told = f"The cell cannot be read: {type(error).__name__}: {error}"
+        error = error or result.error_in_exec
+        return error if isinstance(error, Exception) else None  # `SystemExit` ends a cell without further ado
+
+    def run_line_magic(self, *args, **kwargs):
+        """Do nothing."""
+
+    run_cell_magic = system = showtraceback = showsyntaxerror = ask_exit = run_line_magic
+
+    def getoutput(self, *args, **kwargs):
+        """Return what a command prints that does nothing."""
+        return SList([])
+
+
+class _Keyboard(io.TextIOBase):
+    """Answers `input`, in the place of someone: with what is a number as well as a text."""
+
+    def readline(self, size=-1):
+        """Return a line."""
+        return "1\n"
 
 
 def _limit(memory, threads):

@@ -6,11 +6,13 @@ names in that expression are the student's to write. Everything else that they n
 
 import ast
 import builtins
-import re
+import collections
 import symtable
 from dataclasses import dataclass, field, replace
 
-_MACHINERY = ("rnnkit.exercises", "rnnkit.grading")
+from rnnkit.grading import _magics
+
+_GIVES_NO_ANSWER = ("hint", "solution", "use_or_reference", "progress")  # what else is called with an exercise's name
 _PATCHES = ("setattr", "delattr", "patch", "mock.patch")
 _LONGEST = 100_000  # characters of a cell; what it takes to read a longer one is no longer harmless
 
@@ -21,12 +23,12 @@ class Cell:
 
     Args:
         id: Its id in the notebook.
-        source: Its source, without magics and shell commands.
+        source: Its source as Python.
         binds: Names that it gives a value at its top level.
         reads: Names that it takes from elsewhere, in functions too.
         fixed: Those of `binds` that later cells can hardly change: modules, functions, classes, plain constants.
-        checks: (exercise, expression) of each `rnnkit.check("exercise", expression)` in it.
-        odd: What in it reaches for the machinery of the checks, a sentence each.
+        checks: (exercise, expression) of each `rnnkit.check("exercise", expression)` in it, as our lessons write it.
+        mentions: Texts that could be the exercise of a check, however that is written.
         error: What Python says of a source that it cannot read; then nothing else is known of it.
     """
 
@@ -36,7 +38,7 @@ class Cell:
     reads: frozenset = frozenset()
     fixed: frozenset = frozenset()
     checks: tuple = ()
-    odd: tuple = ()
+    mentions: frozenset = frozenset()
     error: str = ""
 
 
@@ -73,7 +75,7 @@ def code_cells(notebook):
     """
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise ValueError("A notebook of version 4 has a list of cells; this file has none.")
-    found = []
+    found, seen = [], collections.Counter()
     for number, cell in enumerate(notebook["cells"]):
         source = cell.get("source") if isinstance(cell, dict) else None
         if isinstance(source, list) and all(isinstance(line, str) for line in source):
@@ -81,8 +83,17 @@ def code_cells(notebook):
         if not isinstance(source, str):
             raise ValueError(f"Cell {number} has no source that is text.")
         if cell.get("cell_type") == "code":
-            found.append(_cell(str(cell.get("id", "")) or f"number {number}", source))
+            identity = _identity(cell) or f"number {number}"
+            copy = f" copy {seen[identity]}" if seen[identity] else ""  # some editors copy the id with the cell
+            seen[identity] += 1
+            found.append(_cell(identity + copy, source))
     return found
+
+
+def _identity(cell):
+    """Return the id of a cell as parsed from JSON, which Colab keeps among the metadata; "" if there is none."""
+    metadata = cell.get("metadata")
+    return str(cell.get("id") or (metadata.get("id") if isinstance(metadata, dict) else "") or "")
 
 
 def exercises_of(lesson):
@@ -113,27 +124,17 @@ def tasks(lesson, returned):
 
 
 def tampering(returned):
-    """Return what in a notebook reaches for the machinery of the checks, a sentence each.
+    """Return where a notebook changes rnnkit or reaches into the grader, a sentence each.
 
     It reads the source only: a help for the eye and no defence, which is the process of its own.
 
     Args:
         returned: `Cell`s of the student's notebook.
     """
-    return [f"cell {cell.id}, {odd}" for cell in returned for odd in cell.odd]
-
-
-def changed_checks(lesson, returned):
-    """Return the names of exercises of which the notebook has the cell, but nowhere the check that it came with.
-
-    Args:
-        lesson: `Cell`s of our copy.
-        returned: `Cell`s of the student's notebook.
-    """
-    said = {check for cell in returned for check in cell.checks}
-    kept = {cell.id for cell in returned if not cell.error}
-    checks = exercises_of(lesson).items()
-    return [name for name, (place, asked) in checks if lesson[place].id in kept and (name, asked) not in said]
+    nodes = [(cell, node) for cell in returned if not cell.error for node in ast.walk(ast.parse(cell.source))]
+    origins = _origins(node for _, node in nodes)
+    found = [(cell, node, reason) for cell, node in nodes if (reason := _suspicion(node, origins))]
+    return list(dict.fromkeys(f"cell {cell.id}, line {node.lineno}: {reason}" for cell, node, reason in found))
 
 
 # --- what a cell binds and reads ----------------------------------------------------------------------------------
@@ -142,10 +143,10 @@ def changed_checks(lesson, returned):
 def _cell(identity, source):
     if len(source) > _LONGEST:
         return Cell(identity, "", error=f"it has more than {_LONGEST:,} characters")
-    source = _python(source)
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
     try:
-        return _understood(identity, source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return _understood(identity, _magics.as_python(source))
+    except (SyntaxError, ValueError, RuntimeError, MemoryError) as error:
         return Cell(identity, source, error=f"{type(error).__name__}: {error}")
 
 
@@ -163,7 +164,8 @@ def _understood(identity, source):
                 reads.add(symbol.get_name())
                 if symbol.is_declared_global() and symbol.is_assigned():
                     binds.add(symbol.get_name())
-    odd = [f"line {node.lineno}: {reason}" for node in ast.walk(tree) if (reason := _suspicion(node))]
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body):
+        binds.add("*")
     return Cell(
         identity,
         source,
@@ -171,7 +173,7 @@ def _understood(identity, source):
         frozenset(reads - set(dir(builtins))),
         frozenset(_fixed(tree, binds)),
         tuple(_checks(tree)),
-        tuple(dict.fromkeys(odd)),
+        frozenset(_mentions(tree)),
     )
 
 
@@ -201,14 +203,6 @@ def _constant(node):
     return isinstance(node, ast.Constant) or (isinstance(node, ast.UnaryOp) and _constant(node.operand))
 
 
-def _python(source):
-    """Return a source in which magics and shell commands are empty lines, so that line numbers stay."""
-    if source.lstrip().startswith("%%"):
-        first, _, rest = source.lstrip().partition("\n")
-        return "\n" + rest if first.split()[0] in ("%%time", "%%timeit", "%%capture") else ""
-    return re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
-
-
 def _checks(tree):
     """Return (exercise, expression) of the calls `rnnkit.check("exercise", expression)`."""
     calls = [
@@ -217,6 +211,17 @@ def _checks(tree):
         if isinstance(node, ast.Call) and _dotted(node.func) == "rnnkit.check" and len(node.args) == 2
     ]
     return [(first.value, ast.unparse(second)) for first, second in calls if isinstance(first, ast.Constant)]
+
+
+def _mentions(tree):
+    """Return the texts that are passed to a function or given a name: one may be the exercise of a check."""
+    for node in ast.walk(tree):
+        values = []
+        if isinstance(node, ast.Call) and _dotted(node.func).split(".")[-1] not in _GIVES_NO_ANSWER:
+            values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, ast.Assign):
+            values = [node.value]
+        yield from (v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str))
 
 
 def _dotted(node):
@@ -228,31 +233,50 @@ def _dotted(node):
     return ".".join([node.id if isinstance(node, ast.Name) else "?", *reversed(parts)])
 
 
-def _suspicion(node):
+def _origins(nodes):
+    """Return what of rnnkit the names stand for that imports give it, {name: dotted path}."""
+    origins = {"rnnkit": "rnnkit"}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            origins |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return {name: origin for name, origin in origins.items() if _is_ours(origin)}
+
+
+def _is_ours(path):
+    return path.split(".")[0] == "rnnkit"
+
+
+def _suspicion(node, origins):
     """Return what is odd about a piece of a student's code, or None."""
+
+    def origin(expression):
+        first, *rest = _dotted(expression).split(".")
+        return ".".join([origins.get(first, "?"), *rest])
+
     renamed = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "rnnkit"
     if renamed or (isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == "rnnkit"):
         return "gives the name `rnnkit` to something else"
-    if isinstance(node, ast.Attribute) and _dotted(node).startswith("rnnkit."):
-        if isinstance(node.ctx, ast.Store | ast.Del):
-            return f"sets `{_dotted(node)}`"
-        if _dotted(node).startswith(_MACHINERY):
-            return f"reaches into the checks: `{_dotted(node)}`"
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del) and _is_ours(origin(node)):
+        return f"sets `{origin(node)}`"
+    if isinstance(node, ast.Attribute) and origin(node).startswith("rnnkit.grading"):
+        return f"reaches into the grader: `{origin(node)}`"
     if isinstance(node, ast.Call) and _dotted(node.func) in _PATCHES and node.args:
-        first = node.args[0].value if isinstance(node.args[0], ast.Constant) else _dotted(node.args[0])
-        if str(first).startswith("rnnkit"):
+        first = node.args[0].value if isinstance(node.args[0], ast.Constant) else origin(node.args[0])
+        if _is_ours(str(first)):
             return f"changes the library: `{_dotted(node.func)}({first}, ...)`"
     if isinstance(node, ast.Import | ast.ImportFrom):
         module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        if any((module + alias.name).startswith(_MACHINERY) for alias in node.names):
-            return f"imports the machinery of the checks: `{ast.unparse(node)}`"
+        if any((module + alias.name).startswith("rnnkit.grading") for alias in node.names):
+            return f"imports the grader: `{ast.unparse(node)}`"
     return None
 
 
 def _recognised(lesson, returned):
     """Return a student's cells under our ids, where these were lost, as some editors lose them.
 
-    A cell is known by the exercise that it checks, or by its source if nothing was changed in it.
+    A cell is known by its source if nothing was changed in it, or by the exercise that it checks.
     """
     ours, kept, known = {cell.id for cell in lesson}, {cell.id for cell in returned}, {}
     for cell in lesson:
@@ -260,8 +284,8 @@ def _recognised(lesson, returned):
             known.update(dict.fromkeys([*dict(cell.checks), cell.source.strip()], cell.id))
     cells = []
     for cell in returned:
-        signs = [] if cell.id in ours else [*dict(cell.checks), cell.source.strip()]
-        identity = next((known[sign] for sign in signs if sign in known), cell.id)
+        signs = set() if cell.id in ours else {cell.source.strip(), *cell.mentions}
+        identity = next((other for sign, other in known.items() if sign in signs), cell.id)
         known = {sign: other for sign, other in known.items() if other != identity}
         cells.append(replace(cell, id=identity))
     return cells
@@ -281,7 +305,8 @@ def _task(lesson, returned, name, check):
     answers |= {cell.id for cell in lesson[: place + 1] if wanted & (theirs.get(cell.id, cell.binds) - cell.binds)}
     order, given = _merged(lesson, returned, place, answers, wanted, name)
     task = Task(name, expression, found=bool(given))
-    task.error = next((cell.error for cell in given if cell.error), "")
+    if all(cell.error for cell in given):  # one that can be read may be all it takes
+        task.error = next((cell.error for cell in given), "")
     if given and not task.error:
         edited = [cell for cell in returned if cell not in order]
         ours = {cell.id for cell in lesson} - {cell.id for cell in given}
@@ -292,8 +317,8 @@ def _task(lesson, returned, name, check):
 def _merged(lesson, returned, place, answers, wanted, name):
     """Return our cells and the student's own in one order, with the student's answers in it; and those answers.
 
-    A cell of the student's own is an answer if it binds what is examined, and stands before the check or checks it
-    itself: people copy a cell and work in the copy.
+    A cell of the student's own is an answer if it checks the exercise, or binds what is examined and stands before the
+    check: people copy a cell and work in the copy.
     """
     ours = {cell.id for cell in lesson}
     after, known = {}, None
@@ -303,7 +328,7 @@ def _merged(lesson, returned, place, answers, wanted, name):
         else:
             after.setdefault(known, []).append(cell)
     theirs = {cell.id: cell for cell in returned}
-    kept = lesson[place].id in theirs
+    kept = lesson[place].id in theirs and name in theirs[lesson[place].id].mentions  # the check is where it was
     order, given = [], []
     for number, cell in [(-1, None), *enumerate(lesson)]:
         identity = cell and cell.id
@@ -314,11 +339,11 @@ def _merged(lesson, returned, place, answers, wanted, name):
                 order.append(theirs[identity])
                 given.append(theirs[identity])
         for own in after.get(identity, []):
-            checks = name in dict(own.checks)
+            checks = name in own.mentions
             early = number < place or not kept
             if early or checks:
                 order.append(own)
-                if wanted & own.binds:
+                if checks or wanted & own.binds:
                     given.append(own)
     return order, given
 
@@ -349,6 +374,7 @@ def _needed(order, given, wanted, edited, ours):
         binders = [cell for cell in order if cell.id in ours and name in cell.binds]
         if not binders and not any(name in cell.binds for cell in given):
             binders = [cell for cell in [*order, *edited] if name in cell.binds]
+            binders = binders or [cell for cell in [*order, *edited] if "*" in cell.binds]
             spare += [cell for cell in binders if cell not in order and cell not in spare]
         elif not all(name in cell.fixed for cell in binders):
             binders += [cell for cell in order if cell.id in ours and name in cell.reads]

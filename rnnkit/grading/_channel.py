@@ -5,8 +5,10 @@ Both ends are the same: a line of JSON asks for a call, another brings what it r
 So what one end says can be a wrong answer, but it cannot reach into the other.
 """
 
+import collections
 import functools
 import json
+import numbers
 import sys
 
 import numpy as np
@@ -134,7 +136,7 @@ class Channel:
                 reply["changed"] = self.encode(changed)
             if returned is None and exercises._does_nothing(function):
                 reply["idle"] = True
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raised, reply = error, {"raised": _told(error, function)}
         finally:
             self._depth -= 1
@@ -188,6 +190,8 @@ class Channel:
             return {"kind": "tensor"} | _data.encode_array(keras.ops.convert_to_numpy(value))
         if callable(value):
             return {"kind": "function", "number": self.offer(value)}
+        if (plain := _plain(value)) is not None:
+            return self.encode(plain)
         return {"kind": "other", "name": type(value).__name__}
 
     def _decode_other(self, value):
@@ -205,6 +209,17 @@ class Channel:
                 self._made[value["id"]] = _layers.build(value, self._lent)
             return self._made[value["id"]]
         return Opaque(str(value.get("name"))[:80])
+
+
+def _plain(value):
+    """Return what NumPy makes of a value, or its parts, where that is the same to an examiner; else None."""
+    if isinstance(value, numbers.Number):  # such as a Fraction
+        return float(value)
+    if isinstance(value, range | collections.deque | collections.abc.ValuesView):
+        return list(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.dtype.kind in "OU" else None
+    return np.asarray(value) if hasattr(value, "__array__") else None  # such as a column of pandas
 
 
 def _change(mine, value):
