@@ -1,5 +1,6 @@
 """`rnnkit grade`, in front of a class in which some are honest, some are wrong and some are hostile."""
 
+import collections
 import csv
 import json
 import os
@@ -10,17 +11,20 @@ import sys
 import tempfile
 import threading
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import cloudpickle
 import nbformat
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
 from rnnkit import __main__ as cli
 from rnnkit import exercises, grading
-from rnnkit.grading import _cells, _channel, _confine, _data, _examiner, _layers
+from rnnkit.grading import _cells, _channel, _confine, _data, _examiner, _layers, _magics
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = "import numpy as np\n\nimport rnnkit"
@@ -247,6 +251,12 @@ CLASS = {
         False,
     ),
     "long": (cells() | {"clip": "#" * 200_000 + CHECK}, (NOT_YET, CORRECT, CORRECT), "100,000 characters", False),
+    "submits-too-much": (
+        STUB | {"letter": "rnnkit.check('three_times_the_rate', np.zeros(40_000_000))"},
+        (OPEN, OPEN, NOT_YET),
+        "larger than 17 MB",
+        False,
+    ),
     "bomb": (
         cells("    import os, time\n    while os.fork(): pass\n    time.sleep(60)"),
         (("out of memory", "crashed"), CORRECT, CORRECT),
@@ -255,6 +265,81 @@ CLASS = {
     ),
     "leaves-a-process": (cells() | {"clip": LEFT_RUNNING + CLIP.format(RIGHT_CLIP)}, (CORRECT,) * 3, "", False),
 }
+RIGHT = f"def clip_by_global_norm(gradients, threshold):\n{RIGHT_CLIP}\n"
+MINE = RIGHT.replace("clip_by_global_norm", "my_clip")
+LIMITED = RIGHT.replace("min(1,", "min(limit,") + CHECK  # with a `limit` of 1 that stands elsewhere
+# Cells for an answer that a notebook calls correct, as they are written in class.
+SAID_TO_BE_CORRECT = {
+    "percent-in-brackets": RIGHT.replace(
+        "    return", "    text = (\n        '%.3f'\n        % norm\n    )\n    return"
+    )
+    + CHECK,
+    "unequal-in-brackets": RIGHT.replace("    return", "    odd = (\n        norm\n        != norm\n    )\n    return")
+    + CHECK,
+    "display": f"{RIGHT}{CHECK}\ndisplay(clip_by_global_norm([np.ones(2)], 1.0))",
+    "display-in-the-answer": RIGHT.replace("    return", "    display(norm)\n    return") + CHECK,
+    "display-imported": f"from IPython.display import Markdown, display\n{RIGHT}{CHECK}\ndisplay(Markdown('# So'))",
+    "help": f"{RIGHT}{CHECK}\n?np.clip\nnp.clip??",
+    "shell": f"!pip install -q keras\nfiles = !ls | head\nprint(files.n)\nif files:\n    !ls\n{RIGHT}{CHECK}",
+    "input": f"n = int(input('how many? '))\n{RIGHT}{CHECK}",
+    "getpass": f"import getpass\ngetpass.getpass('key')\n{RIGHT}{CHECK}",
+    "await": f"import asyncio\nasync def one():\n    return 1\nlimit = await one()\n{LIMITED}\nawait asyncio.sleep(0)",
+    "async-for": f"async def some():\n    yield 1\nlimit = [one async for one in some()][0]\n{LIMITED}",
+    "time-cell": f"%%time\n{RIGHT}{CHECK}",
+    "prun-cell": f"%%prun -s cumulative\n{RIGHT}{CHECK}",
+    "magics-upon-each-other": f"%%time\n%%capture out\n%matplotlib inline\n{RIGHT}{CHECK}",
+    "time-line": f"%time limit = 1\n{LIMITED}",
+    "time-line-continued": f"%time limit = 0 \\\n    + 1\n{LIMITED}",
+    "magic-assigned": f"here = %pwd\n{RIGHT}{CHECK}",
+    "magics-of-others": f"%load_ext lab_black\n%autoreload 2\n%pip install tqdm\n{RIGHT}{CHECK}",
+    "get-ipython": f"from IPython import get_ipython\nget_ipython().run_line_magic('time', '1')\n{RIGHT}{CHECK}",
+    "prompts": "\n".join(("... " if line[:1] == " " else ">>> ") + line for line in f"{RIGHT}{CHECK}".split("\n")),
+    "history": f"{RIGHT}{CHECK}\n1\n_, len(In), Out",
+    "widgets": f"from ipywidgets import interact\n@interact(x=3)\ndef show(x):\n    print(x)\n{RIGHT}{CHECK}",
+    "future-and-hints": f"from __future__ import annotations\n{RIGHT.replace('d):', 'd: Far) -> list:')}{CHECK}",
+    "star": f"from math import *\n{RIGHT.replace('np.sqrt', 'sqrt')}{CHECK}",
+    "global-state": f"limit = 0\ndef begin():\n    global limit\n    limit = 1\nbegin()\n{LIMITED}",
+    "lambda": "clip_by_global_norm = lambda gs, most: (lambda n: [g * min(1, most / n) if n else g for g in gs])(\n"
+    f"    np.sqrt(sum(np.sum(g**2) for g in gs))\n){CHECK}",
+    "crlf": f"{RIGHT}{CHECK}".replace("\n", "\r\n"),
+    "keywords": f"{RIGHT}\nrnnkit.check(answer=clip_by_global_norm, name='clip_by_global_norm')",
+    "imported-check": f"from rnnkit import check as c\n{RIGHT}\nc('clip_by_global_norm', clip_by_global_norm)",
+    "imported-as": f"import rnnkit as rk\n{RIGHT}\nrk.check('clip_by_global_norm', clip_by_global_norm)",
+    "check-of-exercises": f"import rnnkit.exercises\n{RIGHT}{CHECK.replace('rnnkit', 'rnnkit.exercises')}",
+    "check-in-a-helper": f"def look(f):\n    rnnkit.check('clip_by_global_norm', f)\n{MINE}\nlook(my_clip)",
+    "check-in-a-loop": f"{MINE}\nfor name, f in {{'clip_by_global_norm': my_clip}}.items():\n    rnnkit.check(name, f)",
+    "other-name": f"{MINE}\nrnnkit.check('clip_by_global_norm', my_clip)",
+    "check-gone": RIGHT,
+    "fails-after-the-check": f"{RIGHT}{CHECK}\nclip_by_global_norm(3)",
+    "exit": f"{RIGHT}{CHECK}\nexit()",
+    "system-exit": f"{RIGHT}{CHECK}\nraise SystemExit",
+    "interrupted": f"{RIGHT}{CHECK}\nraise KeyboardInterrupt",
+}
+CLASS |= {
+    name: (cells() | {"clip": source}, (CORRECT, CORRECT, CORRECT), "", False)
+    for name, source in SAID_TO_BE_CORRECT.items()
+}
+# The same, where it takes more than one cell: (cells before the answer's, the answer's, cells after it).
+SPREAD = {
+    "helper-cell-fails": ({"more": "limit = 1\n1 / 0"}, LIMITED, {}),
+    "helper-cell-exits": ({"more": "limit = 1\nquit()"}, LIMITED, {}),
+    "helper-below": ({}, LIMITED, {"more": "limit = 1"}),
+    "through-globals": ({"more": "globals()['limit'] = 1"}, LIMITED, {}),
+    "task": ({"more": "async def put():\n    global limit\n    limit = 1\nawait put()"}, LIMITED, {}),
+    "star-above": ({"more": "from math import *"}, RIGHT.replace("np.sqrt", "sqrt") + CHECK, {}),
+    "two-cells": ({"more": MINE}, f"clip_by_global_norm = my_clip{CHECK}", {}),
+    "check-helper-above": (
+        {"more": "def look(name, f):\n    rnnkit.check(name, f)"}, f"{MINE}\nlook('clip_by_global_norm', my_clip)", {}
+    ),
+    "moved-below": ({}, "# see below", {"more": RIGHT, "yet": CHECK}),
+    "copy-above-the-stub": ({"more": RIGHT + CHECK}, CLIP.format("    ..."), {}),
+    "stub-copied-below": ({}, RIGHT + CHECK, {"more": CLIP.format("    ...")}),
+    "commands-beside": ({"more": "%%bash\nls", "yet": "%%sql\nselect *"}, RIGHT + CHECK, {"next": "pip install x"}),
+}  # fmt: skip
+for name, (above, answer, below) in SPREAD.items():
+    sources = {"setup": SETUP, **above, "clip": answer, **below}
+    CLASS[name] = (sources | {n: cells()[n] for n in ("threshold", "letter")}, (CORRECT, CORRECT, CORRECT), "", False)
+
 # Where nothing confines a process, these could take the machine along.
 HOSTILE = ("eats-memory", "prints-a-gigabyte", "bomb", "leaves-a-process")
 if _confine.level() == "none":
@@ -293,6 +378,17 @@ def graded(tmp_path_factory):
     put(course, "=formula", notebook(cells()))
     put(course, "other", notebook(cells()), "homework.ipynb")
     put(course, "=formula", notebook(cells()), "._05_small.ipynb")
+    put(course, "__MACOSX/right", notebook(STUB), "._05_small.ipynb")
+    put(course, ".ipynb_checkpoints", notebook(STUB))
+    put(course, "in-folders", notebook(cells()), "submission/lessons/05_small.ipynb")
+    put(course, "in-folders", notebook(STUB), "submission/.ipynb_checkpoints/05_small-checkpoint.ipynb")
+    put(course, ".", notebook(cells()), "muellerjan_LATE_123_45_05_small-1.ipynb")
+    put(course, ".", notebook(cells()), "05_small.ipynb")
+    put(course, "colab", json.dumps(old_format(cells(), colab=True)))
+    put(course, "no-ids-first-hint", json.dumps(old_format({"hint": "rnnkit.hint('clip_by_global_norm')"} | cells())))
+    put(course, "id-copied", json.dumps(with_copied_id(RIGHT + CHECK, CLIP.format("    ..."))))
+    put(course, "id-copied-below", json.dumps(with_copied_id(CLIP.format("    ..."), RIGHT + CHECK)))
+    (course / "returned" / ".DS_Store").touch()
     (course / "returned" / "nothing").mkdir()
     (course / "returned" / "linked").symlink_to(course / "returned" / "right")
     out, scratch = course / "grades.csv", course / "scratch"
@@ -311,6 +407,23 @@ def graded(tmp_path_factory):
     for student, _, exercise, outcome, message in rows:
         found.setdefault(student, {})[exercise] = (outcome, message)
     return found, rows, said, scratch
+
+
+def old_format(sources, colab=False):
+    """Return a notebook without ids, as they were before format 4.5; Colab keeps its own among the metadata."""
+    made = json.loads(notebook(sources))
+    for cell in made["cells"]:
+        name = cell.pop("id")
+        cell["metadata"] = {"id": name} if colab else {}
+    return made | {"nbformat_minor": 0}
+
+
+def with_copied_id(*answers):
+    """Return a notebook with several cells of the answer's id."""
+    made = json.loads(notebook(cells()))
+    place = next(number for number, cell in enumerate(made["cells"]) if cell["id"] == "clip")
+    made["cells"][place : place + 1] = [made["cells"][place] | {"source": answer} for answer in answers]
+    return made
 
 
 def put(course, student, content, name="05_small.ipynb"):
@@ -344,6 +457,10 @@ def test_names_of_files_and_students(graded):
     assert [found["renamed"][name][0] for name in NAMES] == [CORRECT] * 3
     assert [found["twice"][name][0] for name in NAMES] == [CORRECT] * 3
     assert "05_small-Copy1.ipynb" in found["twice"][""][1]
+    for student in ("in-folders", "muellerjan_LATE_123_45", "(no student's folder)", "colab", "no-ids-first-hint"):
+        assert {name: outcome for name, (outcome, _) in found[student].items()} == dict.fromkeys(NAMES, CORRECT)
+    assert not {"__MACOSX", ".ipynb_checkpoints", ".DS_Store"} & set(found)
+    assert [found[student]["clip_by_global_norm"][0] for student in ("id-copied", "id-copied-below")] == [CORRECT] * 2
     assert found["other"][""][0] == "not run"
     assert found["nothing"][""][0] == found["linked"][""][0] == "not run"
     assert [found["'=formula"][name][0] for name in found["'=formula"]] == [CORRECT] * 3
@@ -486,6 +603,21 @@ answer = int(os.read(read, 20))
     os.kill(child, signal.SIGKILL)  # it is there: neither its parent nor its group is the one that was ended
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no such limit")
+def test_a_process_limit_holds_where_nothing_keeps_code_in(monkeypatch):
+    monkeypatch.setattr(_confine, "level", lambda: "none")
+    student = _examiner._Student(seconds=20, memory=int(2e9), prints=int(1e6), hidden=())
+    task = _cells.Task("three_times_the_rate", "answer", [["only", "import resource as r\nanswer = r.getrlimit(6)[0]"]])
+    before = _confine.threads_of_this_user()
+    monkeypatch.setattr(exercises, "evaluate", lambda name, answer: exercises.Outcome(str(answer)))
+    try:
+        limit = int(student.examine(task)[0])
+    finally:
+        student.close()
+    assert psutil.Process().num_threads() <= before
+    assert before / 2 + _examiner._THREADS < limit < 2 * before + _examiner._THREADS + 100
+
+
 class Slow:
     """A process that always has a line to say, after a while."""
 
@@ -609,7 +741,8 @@ def ends():
 @pytest.mark.parametrize(
     "value",
     [
-        None, True, 3, 10**30, 0.1, "text\n", ..., np.complex128(1 + 2j), [1, (2, "b")], {1: "a", "b": [..., None]},
+        None, True, 3, 10**30, 0.1, "text\n", ..., range(2, 9, 3),
+        collections.deque([1, "a"]), np.complex128(1 + 2j), [1, (2, "b")], {1: "a", "b": [..., None]},
         np.arange(6.0).reshape(2, 3), np.float32(0.1), np.array([True, False]), np.zeros((0, 3), "int8"),
     ],
 )  # fmt: skip
@@ -622,6 +755,21 @@ def test_data_travel_as_they_are(value, ends):
         assert back.dtype == value.dtype
         assert back.shape == value.shape
     assert np.array_equal(back, value) if isinstance(value, np.ndarray) else back == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.Series([1.0, 2.0]), Fraction(1, 2), Decimal("0.5"), np.array([1.0, 2.5], dtype=object),
+        np.array(["a", "b"]), [pd.Series([1])],
+    ],
+)  # fmt: skip
+def test_what_is_as_good_as_numbers_travels_as_such(value, ends):
+    here, there = ends
+    there.offer(lambda: value)
+    back = here.call(0)
+    assert type(back) in (float, list, np.ndarray)
+    assert np.array_equal(np.asarray(back), np.asarray(list(value) if hasattr(value, "__len__") else float(value)))
 
 
 def test_functions_are_called_where_they_are(ends):
@@ -904,6 +1052,61 @@ def test_what_is_needed_is_followed_through_functions_and_decorators():
         a="import functools", b="def h():\n    return 1", c="@functools.cache\ndef g():\n    return h()", check=check
     )
     assert needed(cells_) == [cell.source for cell in cells_]
+
+
+@pytest.mark.parametrize(
+    ("source", "python"),
+    [
+        ("x = 1 % 2", "x = 1 % 2"),
+        ("%time x = f()", "x = f()\n"),
+        ("é = %time g('é')", "é = g('é')\n"),
+        ("if x:\n    %timeit -n 3 -r 2 f()", "if x:\n    get_ipython().run_line_magic('timeit', '-n 3 -r 2 f()')\n"),
+        ("%timeit -o f()", "f()\n"),
+        ("%%time\n\ny = 3", "\n\ny = 3\n\n"),
+        ("%%html\n<b>", "get_ipython().run_cell_magic('html', '', '<b>\\n')\n"),
+        ("text = '''\n%d things\n'''\n!ls", "text = '''\n%d things\n'''\nget_ipython().system('ls')\n"),
+    ],
+)
+def test_a_cell_is_read_as_ipython_reads_it(source, python):
+    assert _magics.as_python(source) == python
+
+
+def test_a_cell_that_would_take_long_to_read_is_not_read():
+    began = time.monotonic()
+    (cell,) = made(cell="%a\n" * 30_000)
+    assert "too many magics" in cell.error
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("rnnkit.check = print", "sets `rnnkit.check`"),
+        ("import rnnkit as rk\ndel rk.exercises.evaluate", "sets `rnnkit.exercises.evaluate`"),
+        ("from rnnkit import exercises as ex\nsetattr(ex, 'evaluate', 3)", "changes the library"),
+        ("from unittest import mock\nmock.patch('rnnkit.check', print)", "changes the library"),
+        ("rnnkit = 3", "gives the name `rnnkit` to something else"),
+        ("def rnnkit():\n    pass", "gives the name `rnnkit` to something else"),
+        ("from rnnkit.grading import _channel", "imports the grader"),
+        ("import rnnkit.grading as g\ng._channel.Channel", "reaches into the grader"),
+    ],
+)
+def test_what_changes_the_library_is_remarked(source, told):
+    remarks = _cells.tampering(made(a=source.split("\n")[0], b=source))
+    assert told in " ".join(remarks)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from rnnkit.exercises import check", "import rnnkit.exercises\nrnnkit.exercises.check('a', 1)",
+        "rk = 0.5\nex = 3", "def check(x):\n    return x", "recorder = rnnkit.GradientRecorder()\nrecorder.mine = 3",
+        "print(rnnkit.exercises.catalogue())", "from rnnkit import *", "check = True", "setattr(model, 'x', 3)",
+        "import rnnkit.plot as p\np.show()",
+    ],
+)  # fmt: skip
+def test_what_changes_nothing_is_not_tampering(source):
+    assert _cells.tampering(made(a=source)) == []
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

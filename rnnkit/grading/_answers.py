@@ -60,13 +60,13 @@ def run(cells, expression, exercise, submit):
 
 
 def _stand_in_for_checks(exercise, submit):
-    """Have the checks of the exercise submit what they are given; return a list that then is not empty."""
+    """Make every way to call `check` submit the answer to this exercise; return a list with an entry per submission."""
     submitted = []
 
     def check(name, answer):
         if name == exercise:
+            submit(answer)  # which raises if it is too large to travel
             submitted.append(name)
-            submit(answer)
 
     def use_or_reference(name, answer):
         # The reference stands in for what other exercises give, never for the answer itself.
@@ -78,11 +78,11 @@ def _stand_in_for_checks(exercise, submit):
 
 
 class _Shell(InteractiveShell):
-    """IPython as in a notebook, with `display`, `await` and the like, of which magics and commands do nothing."""
+    """IPython as in a notebook, with `display`, `await` and the like, except that magics and commands do nothing."""
 
     @classmethod
     def renewed(cls):
-        """Return a new one, which knows nothing of the last."""
+        """Return a new shell, without the names of the previous one."""
         cls.clear_instance()
         return cls.instance(config=Config(HistoryManager={"enabled": False}))
 
@@ -92,7 +92,7 @@ class _Shell(InteractiveShell):
         if error := result.error_before_exec:
             error.told = f"The cell cannot be read: {type(error).__name__}: {error}"
         error = error or result.error_in_exec
-        return error if isinstance(error, Exception) else None  # `SystemExit` ends a cell without further ado
+        return error if isinstance(error, Exception) else None  # `SystemExit` and Ctrl-C just end the cell
 
     def run_line_magic(self, *args, **kwargs):
         """Do nothing."""
@@ -100,12 +100,12 @@ class _Shell(InteractiveShell):
     run_cell_magic = system = showtraceback = showsyntaxerror = ask_exit = run_line_magic
 
     def getoutput(self, *args, **kwargs):
-        """Return what a command prints that does nothing."""
+        """Return the output of a command: none, because it is not run."""
         return SList([])
 
 
 class _Keyboard(io.TextIOBase):
-    """Answers `input`, in the place of someone: with what is a number as well as a text."""
+    """What `input` reads in place of someone who types: a line that is a number as well as a text."""
 
     def readline(self, size=-1):
         """Return a line."""

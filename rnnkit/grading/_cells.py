@@ -24,7 +24,7 @@ class Cell:
     Args:
         id: Its id in the notebook.
         source: Its source as Python.
-        binds: Names that it gives a value at its top level.
+        binds: Names that it gives a value at its top level; "*" if there may be others.
         reads: Names that it takes from elsewhere, in functions too.
         fixed: Those of `binds` that later cells can hardly change: modules, functions, classes, plain constants.
         checks: (exercise, expression) of each `rnnkit.check("exercise", expression)` in it, as our lessons write it.
@@ -164,7 +164,7 @@ def _understood(identity, source):
                 reads.add(symbol.get_name())
                 if symbol.is_declared_global() and symbol.is_assigned():
                     binds.add(symbol.get_name())
-    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body):
+    if any(map(_binds_unseen, ast.walk(tree))):
         binds.add("*")
     return Cell(
         identity,
@@ -175,6 +175,13 @@ def _understood(identity, source):
         tuple(_checks(tree)),
         frozenset(_mentions(tree)),
     )
+
+
+def _binds_unseen(node):
+    """Whether a piece of code may bind names that it does not show."""
+    if isinstance(node, ast.ImportFrom):
+        return node.names[0].name == "*"
+    return isinstance(node, ast.Name) and node.id in ("exec", "globals", "locals", "vars")
 
 
 def _fixed(tree, binds):

@@ -5,7 +5,6 @@ Both ends are the same: a line of JSON asks for a call, another brings what it r
 So what one end says can be a wrong answer, but it cannot reach into the other.
 """
 
-import collections
 import functools
 import json
 import numbers
@@ -212,11 +211,9 @@ class Channel:
 
 
 def _plain(value):
-    """Return what NumPy makes of a value, or its parts, where that is the same to an examiner; else None."""
+    """Return the numbers or texts that NumPy, and so an examiner, reads in a value; None if there are none."""
     if isinstance(value, numbers.Number):  # such as a Fraction
         return float(value)
-    if isinstance(value, range | collections.deque | collections.abc.ValuesView):
-        return list(value)
     if isinstance(value, np.ndarray):
         return value.tolist() if value.dtype.kind in "OU" else None
     return np.asarray(value) if hasattr(value, "__array__") else None  # such as a column of pandas

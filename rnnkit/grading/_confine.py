@@ -22,7 +22,8 @@ LEVELS = {
     "bubblewrap": "No network, no writing outside a scratch folder that is thrown away, other students' work hidden.",
     "unshare": "No network. But students' code can read and write your files; bubblewrap (`bwrap`) would prevent it.",
     "none": "THE NETWORK IS NOT CUT OFF, and students' code can read and write your files, for neither bubblewrap nor "
-    "`unshare` works here. Grade in a container or a virtual machine without a network.",
+    "`unshare` works here. A program that starts processes without end may stop the machine. Grade in a virtual "
+    "machine without a network.",
 }
 LONGEST = 1 << 24  # bytes of a line that is read: 16 MiB
 _SCRATCH = 1 << 27  # bytes that can be written, into memory, and are thrown away

@@ -1,12 +1,14 @@
 """Numbers, texts, arrays and lists of such as JSON can hold them: nothing that is read here can run anything."""
 
 import base64
+import collections
 
 import numpy as np
 
 from rnnkit.grading._confine import LONGEST
 
 TOO_LARGE = f"the answer is larger than {LONGEST / 1e6:.0f} MB"
+_SEQUENCES = {"list": list, "tuple": tuple, "deque": collections.deque}
 _NUMBERS = "biufc"  # NumPy's kinds of data that are numbers
 
 
@@ -41,9 +43,11 @@ def encode(value, otherwise):
         return {"kind": "array" if isinstance(value, np.ndarray) else "scalar"} | encode_array(value)
     if isinstance(value, str | int | float):  # of a class of its own
         return next(kind(value) for kind in (str, int, float) if isinstance(value, kind))
-    if isinstance(value, list | tuple):
-        parts = [encode(part, otherwise) for part in value]
-        return {"kind": "list" if isinstance(value, list) else "tuple", "parts": parts}
+    if isinstance(value, range):
+        return {"kind": "range", "parts": [value.start, value.stop, value.step]}
+    for kind, type_ in _SEQUENCES.items():
+        if isinstance(value, type_):
+            return {"kind": kind, "parts": [encode(part, otherwise) for part in value]}
     if isinstance(value, dict):
         return {"kind": "dict", "parts": [encode(pair, otherwise) for pair in value.items()]}
     return otherwise(value)
@@ -64,8 +68,10 @@ def decode(value, otherwise):
             raise TypeError
         return value
     kind = value["kind"]
-    if kind in ("list", "tuple"):
-        return (list if kind == "list" else tuple)(decode(part, otherwise) for part in value["parts"])
+    if kind == "range":
+        return range(*value["parts"])
+    if kind in _SEQUENCES:
+        return _SEQUENCES[kind](decode(part, otherwise) for part in value["parts"])
     if kind == "dict":
         return dict(decode(pair, otherwise) for pair in value["parts"])
     if kind in ("array", "scalar"):

@@ -21,7 +21,7 @@ from rnnkit.grading._data import Fault
 
 _LARGEST = 50_000_000  # bytes of a notebook
 _FAULTS = 3  # exercises of one notebook that may hang or crash before the rest is not run
-_ANSWERS = 3  # of those that a notebook checks, the last that are looked at
+_ANSWERS = 3  # how many of the answers that a notebook checks are looked at, from the last
 _THREADS = 1000  # of one student, those of all processes together; TensorFlow alone starts some dozens
 
 
@@ -108,7 +108,7 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
 
 
 def _worth(exercise, answers):
-    """Return the outcome of the last of several answers, or of the one before it while that is only the stub."""
+    """Return the outcome of the last answer that is more than the stub that the lesson came with."""
     outcome = exercises.Outcome(exercises.NOT_ATTEMPTED)
     for answer in reversed(answers):
         outcome = exercises.evaluate(exercise, answer)
