@@ -34,11 +34,13 @@ def main(argv=None):
     handout.add_argument("--hub", help="address of a JupyterHub with nbgitpuller, for links to it")
     commands.add_parser("progress", help="say which exercises you have done")
     grade = commands.add_parser("grade", help="examine the notebooks that a class returned (for teachers)")
-    grade.add_argument("folder", metavar="DIR", help="with a folder for each student: DIR/STUDENT/NN_name.ipynb")
-    grade.add_argument("--out", default="grades.csv", metavar="FILE", help="the table to write (%(default)s)")
-    grade.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (one a core)")
-    grade.add_argument("--seconds", type=float, default=60, metavar="S", help="that an answer may take (%(default)s)")
-    grade.add_argument("--memory", type=float, default=3, metavar="GB", help="of a student's process (%(default)s)")
+    grade.add_argument("folder", metavar="DIR", help="folder with one folder per student: DIR/STUDENT/NN_name.ipynb")
+    grade.add_argument("--out", default="grades.csv", metavar="FILE", help="table to write (default: %(default)s)")
+    grade.add_argument("--jobs", type=int, metavar="N", help="notebooks to grade at a time (default: one per core)")
+    time_limit = "time limit per answer, in seconds (default: %(default)s)"
+    grade.add_argument("--seconds", type=float, default=60, metavar="S", help=time_limit)
+    memory_limit = "memory limit of a student's process (default: %(default)s)"
+    grade.add_argument("--memory", type=float, default=3, metavar="GB", help=memory_limit)
     lessons = commands.add_parser("lessons", help="make the lessons from their solutions (for authors)")
     lessons.add_argument("--check", action="store_true", help="change nothing; fail if a lesson has drifted")
     reference = commands.add_parser("reference", help="make docs/reference.md from the docstrings (for authors)")
@@ -175,7 +177,7 @@ def grade_notebooks(arguments):
     try:
         from rnnkit import grading
     except ImportError as error:
-        print(f"{error}. Grading needs the environment of the course, with psutil in it.", file=sys.stderr)
+        print(f"Grading needs the environment of the course. Received: {error}. See `rnnkit doctor`.", file=sys.stderr)
         return 1
     limits = {"jobs": arguments.jobs, "seconds": arguments.seconds, "memory": arguments.memory}
     try:
