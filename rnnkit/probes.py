@@ -1,15 +1,22 @@
 """One-shot measurements on a model and a batch: gradients and Jacobians of the states, as NumPy arrays."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
-from rnnkit import _backend, _gates, _loop, _model, _perturbation, _precision, _spectrum
+from rnnkit import _backend, _batch, _gates, _loop, _model, _perturbation, _precision, _spectrum
 from rnnkit._backend import keras
-from rnnkit._saliency import saliency
+from rnnkit._saliency import prepare_saliency, saliency
 
 __all__ = [
     "gate_statistics",
     "gates",
     "lyapunov_exponents",
+    "prepare_gates",
+    "prepare_saliency",
+    "prepare_state_gradients",
+    "prepare_state_jacobians",
     "saliency",
     "singular_values",
     "state_gradient_norms",
@@ -21,7 +28,7 @@ ops = keras.ops
 _ENTRIES = 2**22  # of Jacobians, computed at once
 
 
-def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=False, dtype=None):
+def state_gradients(model, x, y=None, *, layers=None, sample_weight=None, training=False, dtype=None):
     """Measure dL/dh_t, the total derivative of the loss by the state at every time step, in one backward pass.
 
     The gradient of the loss by a layer's *output sequence* holds only the direct path: when just the last output is
@@ -74,15 +81,68 @@ def state_gradients(model, x, y, *, layers=None, sample_weight=None, training=Fa
 
     Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks", equations 3-5.
     """
-    measure = _state_gradient_function(model, x, y, layers, training, dtype)
-    _model.require_sample_weight(x, sample_weight)
-    result = {}
-    for (layer, state), gradient in _precision.compiled(model, measure, dtype)(x, y, sample_weight).items():
-        result.setdefault(layer, {})[state] = gradient
-    return result
+    measure = prepare_state_gradients(
+        model, x, y, layers=layers, sample_weight=sample_weight, training=training, dtype=dtype
+    )
+    return measure()
 
 
-def state_gradient_norms(model, x, y, *, layers=None, dtype=None, jit_compile=False):
+def prepare_state_gradients(
+    model: keras.Model,
+    x,
+    y=None,
+    *,
+    layers: str | list[str] | None = None,
+    sample_weight=None,
+    training: bool = False,
+    dtype: str | None = None,
+    jit_compile: bool = False,
+) -> Callable[..., dict[str, dict[str, np.ndarray]]]:
+    """Prepare `state_gradients`, to be measured again and again while the weights change.
+
+    `state_gradients` traces the model in each call, which takes longer than to run it. Here this is done once.
+    MEASURED_COST_STATE
+
+    Args:
+        model: as for `state_gradients`.
+        x: as for `state_gradients`.
+        y: as for `state_gradients`.
+        layers: as for `state_gradients`.
+        sample_weight: as for `state_gradients`.
+        training: as for `state_gradients`.
+        dtype: as for `state_gradients`.
+        jit_compile: whether TensorFlow has XLA compile the measurement: seconds, once, after which each call takes
+            about half as long. JAX compiles always, torch never.
+
+    Returns:
+        A function. Each call returns what `state_gradients` does, for the values that the model's weights have at that
+        moment; called with a batch, `measure(x, y)`, for that one. What else has changed since (a layer, its
+        activation, a new `compile`, weights added) it does not see: prepare it again then.
+
+    Raises:
+        ValueError: as `state_gradients`.
+
+    Example:
+        >>> measure = rnnkit.probes.prepare_state_gradients(model, x, y)
+        >>> before = measure()["rnn"]["h"]
+        >>> training = model.fit(x, y, verbose=0)
+        >>> before.shape, bool((measure()["rnn"]["h"] == before).all())
+        ((64, 10, 8), False)
+    """
+    batch, shapes, gradients = _state_gradient_function(model, x, y, sample_weight, layers, training, dtype)
+    run = _precision.compiled(model, gradients, dtype, jit_compile)
+
+    def measure(*other):
+        result = {}
+        for (layer, state), gradient in run(*(_batch.as_batch(model, *other) if other else batch)).items():
+            whole = gradient.reshape(*gradient.shape[:2], *shapes[layer, state])  # a matrix is a matrix again
+            result.setdefault(layer, {})[state] = whole
+        return result
+
+    return measure
+
+
+def state_gradient_norms(model, x, y=None, *, layers=None, dtype=None, jit_compile=False):
     """Prepare a cheap repeated measurement of |dL/dh_t| on one probe batch; used while a model trains.
 
     Args:
@@ -110,41 +170,49 @@ def state_gradient_norms(model, x, y, *, layers=None, dtype=None, jit_compile=Fa
         >>> measure()["rnn"].shape
         (20,)
     """
-    gradients = _state_gradient_function(model, x, y, layers, dtype=dtype)
+    batch, _, gradients = _state_gradient_function(model, x, y, None, layers, dtype=dtype)
 
-    def norms(values, x, y):
+    def norms(values, x, y, sample_weight):
         return {
             layer if state == "h" else f"{layer}/{state}": ops.mean(_backend.norm(g, axis=-1), axis=0)
-            for (layer, state), g in gradients(values, x, y).items()
+            for (layer, state), g in gradients(values, x, y, sample_weight).items()
         }
 
     measure = _precision.compiled(model, norms, dtype, jit_compile)
-    return lambda: measure(x, y)
+    return lambda: measure(*batch)
 
 
-def _state_gradient_function(model, x, y, layers, training=False, dtype=None):
-    """Check all that can be wrong, then return `measure(values, x, y, sample_weight)` -> {(layer, state): tensor}."""
+def _state_gradient_function(model, x, y, sample_weight, layers, training=False, dtype=None):
+    """Check all that can be wrong, then return the batch, the shapes of the states, and what measures them.
+
+    Returns:
+        the batch; a dict that gets `{(layer, state): shape}`, without batch and time, when the measurement is traced;
+        and `measure(values, *batch)`, which returns `{(layer, state): tensor (batch, time, entries)}`.
+    """
     layers = _model.recurrent_layers(model, layers)
-    _model.require_loss(model)
-    _model.require_batch(model, x, y)
+    batch = _batch.as_batch(model, x, y, sample_weight)
+    _model.require_compiled(model, batch.y)
     _precision.require_known(model, dtype)
+    orders = _gates.orders(model, layers, batch.x, training, _gates.has_own_step, of_states=True)
+    shapes = {}
 
-    def measure(values, x, y, sample_weight=None):
+    def measure(values, x, y, sample_weight):
         def loss(watch):
             with (
                 _model.spare_loss(model),
-                _perturbation.perturbed(layers, watch),
+                _perturbation.perturbed(layers, watch, orders, shapes),
                 _precision.computing(model, dtype),
                 _backend.scratch(values),
             ):
                 prediction = model(x, training=training)
+                _model.require_loss(model)
                 return _backend.whole_batch(model.compute_loss(x, y, prediction, sample_weight))
 
         gradients = _backend.tap_gradients(loss)
         _loop.require_reached(layers, [layer for layer, _ in gradients])
         return gradients
 
-    return measure
+    return batch, shapes, measure
 
 
 def gates(model, x, *, layers=None, training=False):
@@ -190,7 +258,58 @@ def gates(model, x, *, layers=None, training=False):
     Source: Gers, Schmidhuber & Cummins (2000), "Learning to forget: continual prediction with LSTM"; Cho et al. (2014),
     "Learning phrase representations using RNN encoder-decoder for statistical machine translation", equations 5-8.
     """
-    return _gate_function(model, x, layers, training)(x)
+    return prepare_gates(model, x, layers=layers, training=training)()
+
+
+def prepare_gates(
+    model: keras.Model,
+    x,
+    *,
+    layers: str | list[str] | None = None,
+    training: bool = False,
+    jit_compile: bool = False,
+) -> Callable[..., dict[str, dict[str, np.ndarray]]]:
+    """Prepare `gates`, to be measured again and again while the weights change.
+
+    MEASURED_COST_GATES
+
+    Args:
+        model: as for `gates`.
+        x: as for `gates`.
+        layers: as for `gates`.
+        training: as for `gates`.
+        jit_compile: whether TensorFlow has XLA compile the forward pass: seconds, once. JAX compiles always, torch
+            never.
+
+    Returns:
+        A function. Each call returns what `gates` does, for the values that the model's weights have at that moment;
+        called with a batch, `measure(x)`, for that one. What else has changed since (a layer, its activation, weights
+        added) it does not see: prepare it again then.
+
+    Raises:
+        ValueError: as `gates`.
+
+    Example:
+        >>> measure = rnnkit.probes.prepare_gates(model, x)
+        >>> measure()["rnn"]["update"].shape
+        (64, 10, 8)
+    """
+    gated = _gates.gated_layers(model, layers)
+    batch = _batch.as_batch(model, x)
+    orders = _gates.orders(model, gated, batch.x, training, _gates.has_own_computation)
+
+    def capture(values, x):
+        captured = {}
+        with (
+            _loop.replaced(gated, lambda key, layer: _gates.listening_loop(key, layer, captured, orders)),
+            _backend.scratch(values),
+        ):
+            model(x, training=training)
+        _loop.require_reached(gated, captured)
+        return captured
+
+    run = _backend.compiled(model, capture, jit_compile)
+    return lambda *other: run(_batch.as_batch(model, *other).x if other else batch.x)
 
 
 def gate_statistics(model, x, *, layers=None, jit_compile=False):
@@ -218,29 +337,11 @@ def gate_statistics(model, x, *, layers=None, jit_compile=False):
         >>> measure()["rnn"]["update"].shape
         (5, 20)
     """
-    measure = _gate_function(model, x, layers, jit_compile=jit_compile)
+    measure = prepare_gates(model, x, layers=layers, jit_compile=jit_compile)
     return lambda: {
-        layer: {gate: _gates.statistics(values) for gate, values in of_layer.items()}
-        for layer, of_layer in measure(x).items()
+        layer: {gate: _gates.statistics(values) for gate, values in gates_by_name.items()}
+        for layer, gates_by_name in measure().items()
     }
-
-
-def _gate_function(model, x, layers, training=False, jit_compile=False):
-    """Check all that can be wrong, then return `measure(x)` -> {layer: {gate: array}}."""
-    layers = _gates.gated_layers(model, layers)
-    _model.require_batch(model, x)
-
-    def measure(values, x):
-        heard = {}
-        with (
-            _loop.replaced(layers, lambda key, layer: _gates.listening_loop(key, layer, heard)),
-            _backend.scratch(values),
-        ):
-            model(x, training=training)
-        _loop.require_reached(layers, heard)
-        return heard
-
-    return _backend.compiled(model, measure, jit_compile)
 
 
 def state_jacobians(model, x, layer=None, *, state="h"):
@@ -274,9 +375,42 @@ def state_jacobians(model, x, layer=None, *, state="h"):
 
     Source: Pascanu, Mikolov & Bengio (2013), equation 5.
     """
-    recurrent, jacobians = _joint_jacobians(model, x, layer)
+    recurrent, batch, measure = _jacobian_function(model, x, layer, once=True)
     block = _state_slice(recurrent, state)
-    return jacobians[..., block, block]
+    return measure(batch.x)[..., block, block]
+
+
+def prepare_state_jacobians(
+    model: keras.Model, x, layer: str | None = None, *, state: str = "h", jit_compile: bool = False
+) -> Callable[..., np.ndarray]:
+    """Prepare `state_jacobians`, to be measured again and again while the weights change.
+
+    MEASURED_COST_JACOBIANS
+
+    Args:
+        model: as for `state_jacobians`.
+        x: as for `state_jacobians`.
+        layer: as for `state_jacobians`.
+        state: as for `state_jacobians`.
+        jit_compile: whether TensorFlow has XLA compile the measurement: seconds, once. JAX compiles always, torch
+            never.
+
+    Returns:
+        A function. Each call returns what `state_jacobians` does, for the values that the model's weights have at that
+        moment; called with a batch, `measure(x)`, for that one. What else has changed since (a layer, its activation,
+        weights added) it does not see: prepare it again then.
+
+    Raises:
+        ValueError: as `state_jacobians`.
+
+    Example:
+        >>> measure = rnnkit.probes.prepare_state_jacobians(model, x[:1])
+        >>> measure().shape
+        (1, 10, 8, 8)
+    """
+    recurrent, batch, measure = _jacobian_function(model, x, layer, jit_compile=jit_compile)
+    block = _state_slice(recurrent, state)
+    return lambda *other: measure(_batch.as_batch(model, *other).x if other else batch.x)[..., block, block]
 
 
 def singular_values(model, x, layer=None, *, log10=False):
@@ -360,7 +494,7 @@ def lyapunov_exponents(model, x, layer=None):
 
 
 def _jacobian_function(model, x, name, *, once=False, jit_compile=False):
-    """Check all that can be wrong, then return the recurrent layer and `measure(x)`.
+    """Check all that can be wrong, then return the recurrent layer, the batch and `measure(x)`.
 
     Args:
         model: a built Keras model.
@@ -370,32 +504,29 @@ def _jacobian_function(model, x, name, *, once=False, jit_compile=False):
         jit_compile: whether TensorFlow has XLA compile the measurement.
 
     Returns:
-        the layer, and a function that returns its Jacobians of all states by all states, (batch, time, total, total).
+        the layer, the batch, and a function that returns the Jacobians of all states by all states, (batch, time,
+        total, total).
     """
     recurrent = _model.only_recurrent_layer(model, name)
-    _model.require_batch(model, x)
-    sizes = [size for *_, size in _perturbation.states("", recurrent.cell)]
+    batch = _batch.as_batch(model, x)
+    shapes = [shape for *_, shape in _perturbation.states("", recurrent.cell)]
+    total = sum(map(math.prod, shapes))
     trajectory = _backend.compiled(model, _trajectory(model, recurrent), jit_compile)
-    of_steps = _backend.compiled(model, _cell_jacobians(recurrent.cell, sizes), jit_compile, once=once)
+    of_steps = _backend.compiled(model, _cell_jacobians(recurrent.cell, shapes), jit_compile, once=once)
 
     def measure(x):
         sequences, mask, before = trajectory(x)
         jacobians = _in_parts(of_steps, sequences, before)
-        jacobians[~mask] = np.eye(sum(sizes))
+        jacobians[~mask] = np.eye(total)
         return jacobians[:, ::-1] if recurrent.go_backwards else jacobians
 
-    return recurrent, measure
-
-
-def _joint_jacobians(model, x, name):
-    """Return the recurrent layer and its Jacobians of all states by all states, (batch, time, total, total)."""
-    recurrent, measure = _jacobian_function(model, x, name, once=True)
-    return recurrent, measure(x)
+    return recurrent, batch, measure
 
 
 def _finite_jacobians(model, x, name):
-    """Return what `_joint_jacobians` does, in reading order; refuse what has no singular values."""
-    recurrent, jacobians = _joint_jacobians(model, x, name)
+    """Return the recurrent layer and its Jacobians, in reading order; refuse what has no singular values."""
+    recurrent, batch, measure = _jacobian_function(model, x, name, once=True)
+    jacobians = measure(batch.x)
     jacobians = jacobians[:, ::-1] if recurrent.go_backwards else jacobians
     finite = np.isfinite(jacobians).all(axis=(0, 2, 3))
     if not finite.all():
@@ -407,7 +538,7 @@ def _finite_jacobians(model, x, name):
     return recurrent, jacobians
 
 
-def _cell_jacobians(cell, sizes):
+def _cell_jacobians(cell, shapes):
     """Return a function of steps, what is read (n, features) and the states (n, total), to (n, total, total).
 
     It differentiates every new state of the cell by every old one, in one backward pass.
@@ -420,8 +551,9 @@ def _cell_jacobians(cell, sizes):
         one_unit_each = ops.tile(ops.eye(total, dtype=states.dtype), (count, 1))
 
         def step(flat):
-            _, new = _perturbation.call_cell(cell, inputs, _perturbation.split(flat, sizes), False)
-            return ops.concatenate(new, axis=-1)
+            parts = _perturbation.split(flat, [math.prod(shape) for shape in shapes])
+            before = [_perturbation.unflattened(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+            return _perturbation.flattened(_perturbation.call_cell(cell, inputs, before, False)[1])
 
         with _backend.scratch(values):
             found = _backend.vector_jacobian(step, states, one_unit_each)
@@ -462,11 +594,11 @@ def _trajectory(model, layer):
                 def cell(inputs, states):
                     _, *states = states
                     _, new = _perturbation.call_cell(layer.cell, inputs, states, training)
-                    joint = ops.concatenate(states, axis=-1)
+                    joint = _perturbation.flattened(states)
                     return joint, [joint, *new]  # what it puts out is what it was given
 
                 states = keras.tree.flatten(initial_state)
-                joint = ops.concatenate(states, axis=-1)
+                joint = _perturbation.flattened(states)
                 _, before, _ = _loop.keras_loop(
                     layer, cell, sequences, [joint, *states], mask, return_sequences=True, zero_output_for_mask=False
                 )
@@ -504,5 +636,6 @@ def _state_slice(layer, state):
     if isinstance(layer.cell, keras.layers.StackedRNNCells) or state not in names:
         known = ["all"] if isinstance(layer.cell, keras.layers.StackedRNNCells) else [*names, "all"]
         raise ValueError(_model.unknown_name("state", state, known))
-    start = sum(size for *_, size in states[: names.index(state)])
-    return slice(start, start + states[names.index(state)][2])
+    sizes = [math.prod(shape) for *_, shape in states]
+    start = sum(sizes[: names.index(state)])
+    return slice(start, start + sizes[names.index(state)])

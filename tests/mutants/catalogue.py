@@ -282,15 +282,15 @@ MUTANTS = [
     Mutant(
         "h for c in an LSTM",
         "_perturbation.py",
-        "h, c = h + delta_h, read[0][1]",
-        "h, c = h + delta_h, read[0][0]",
+        "c = read[0]\n",
+        "c = read[0] - delta_c\n",
         (f"{_DIFFERENCES}[False-LSTM]",),
     ),
     Mutant(
         "the perturbations of h and c swapped",
         "_perturbation.py",
-        "delta_h, delta_c = deltas",
-        "delta_c, delta_h = deltas",
+        "def _lstm(self, cell, inputs, before, delta_h, delta_c):",
+        "def _lstm(self, cell, inputs, before, delta_c, delta_h):",
         (f"{_DIFFERENCES}[False-LSTM]",),
     ),
     Mutant(
@@ -373,14 +373,14 @@ MUTANTS = [
     Mutant(
         "the mask ignored in Jacobians",
         "probes.py",
-        "jacobians[~mask] = np.eye(sum(sizes))",
+        "jacobians[~mask] = np.eye(total)",
         "mask = None",
         ("test_probes.py::test_masked_steps_are_the_identity_jacobian",),
     ),
     Mutant(
         "c asked for, h measured",
         "probes.py",
-        "start = sum(size for *_, size in states[: names.index(state)])",
+        "start = sum(sizes[: names.index(state)])",
         "start = 0",
         ("test_probes.py::test_the_block_of_a_state_is_its_own",),
     ),
