@@ -69,7 +69,7 @@ def _first_batch(data):
 
 @contextmanager
 def _draws_undone(data):
-    """Let a torch DataLoader draw the same order again: training then reads the examples as if nothing had been read."""
+    """Let a torch DataLoader draw the same order next time, so that training reads the examples as it would have."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(data, torch.utils.data.DataLoader):
         yield
@@ -97,6 +97,8 @@ def _as_array(leaf):
         )
     if hasattr(leaf, "to_frame") and getattr(leaf, "ndim", None) == 1:  # a pandas Series is one column to `fit`
         leaf = leaf.to_frame()
+    if hasattr(leaf, "detach"):  # a torch tensor, which NumPy cannot read from a GPU or while it records gradients
+        leaf = leaf.detach().cpu()
     array = keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else np.asarray(leaf)
     if array.dtype == object and array.size and all(isinstance(entry, (str, bytes)) for entry in array.flat):
         return np.array(array.tolist())

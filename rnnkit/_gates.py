@@ -346,12 +346,15 @@ def _order(key, cell, values, of_states):
         fitting = with_output or (fitting if of_states else [])
     if len(fitting) != 1:
         equation = _EQUATIONS[kind].partition(" and ")[0] if of_states else _EQUATIONS[kind]
-        what = "where they do not hold" if not fitting else "which does not tell its gates apart"
+        found = "for which more than one order of its gates does" if fitting else "which does not"
+        other = (
+            "make it a keras.Layer that is no subclass of it: its states are then measured as it hands them on."
+            if of_states
+            else f"subclass rnnkit.layers.{kind.__name__}, whose method `gates` names them."
+        )
         raise ValueError(
-            f"A {kind.__name__} with a computation of its own must satisfy {equation} on the probe batch. "
-            f"Received: layer {key!r}, whose {type(cell).__name__} runs on a batch {what}. Leave it out with "
-            "layers=[...], or make the cell a keras.Layer that is no subclass of Keras's: its states are then measured "
-            "as it hands them on."
+            f"A subclass of {kind.__name__} must satisfy {equation} on the probe batch. "
+            f"Received: layer {key!r} with a {type(cell).__name__}, {found}. Leave it out with layers=[...], or {other}"
         )
     return list(fitting[0])
 
@@ -362,7 +365,7 @@ def _state_holds(kind, gates, states, candidate, epsilon):
         before, after, keep, write = states["before_0"], states["after_0"], gates["update"], 1 - gates["update"]
     else:
         before, after, keep, write = states["before_1"], states["after_1"], gates["forget"], gates["input"]
-    if before.shape != candidate.shape:
+    if before.shape != candidate.shape:  # a projection, for instance
         return False
     kept, written = keep * before, write * candidate
     scale = sum(map(np.abs, (before, candidate, kept, written)))

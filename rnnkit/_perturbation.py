@@ -63,8 +63,9 @@ def states(key, cell):
     found = []
     for name, one in _loop.cells(key, cell).items():
         shapes = _shapes(one)
-        others = ["c"] if isinstance(one, _LSTM_CELLS) else [f"state_{n}" for n in range(1, len(shapes))]
-        found += [(name, state, shape) for state, shape in zip(["h", *others], shapes, strict=True)]
+        second = "c" if isinstance(one, _LSTM_CELLS) else "state_1"
+        names = ["h", second, *(f"state_{n}" for n in range(2, len(shapes)))]
+        found += [(name, state, shape) for state, shape in zip(names, shapes, strict=False)]
     return found
 
 
@@ -131,7 +132,7 @@ class _PerturbedStep:
         if isinstance(cell, keras.layers.StackedRNNCells):
             return _call_stack(cell, inputs, lambda one, inputs, part: self(one, inputs, before[part], deltas[part]))
         if isinstance(cell, _LSTM_CELLS):
-            return self._lstm(cell, inputs, before, *deltas)
+            return self._lstm(cell, inputs, before, deltas)
         output, new = call_cell(cell, inputs, before, self._training)
         moved = [state + delta for state, delta in zip(new, deltas, strict=True)]
         for state, after in zip(new, moved, strict=True):
@@ -139,15 +140,17 @@ class _PerturbedStep:
                 return after, moved
         return output, moved
 
-    def _lstm(self, cell, inputs, before, delta_h, delta_c):
+    def _lstm(self, cell, inputs, before, deltas):
+        delta_h, delta_c, *others = deltas
         if _gates.has_own_step(cell):
-            output, (h, c) = self._lstm_of_its_own(cell, inputs, before, delta_c)
+            output, (h, c, *rest) = self._lstm_of_its_own(cell, inputs, before, delta_c)
         else:
             with _read_from(cell, delta_c) as read:
-                output, (h, _) = call_cell(cell, inputs, before, self._training)
+                output, (h, _, *rest) = call_cell(cell, inputs, before, self._training)
             c = read[0]
         moved = h + delta_h
-        return moved if output is h else output, [moved, c]
+        rest = [state + delta for state, delta in zip(rest, others, strict=True)]
+        return moved if output is h else output, [moved, c, *rest]
 
     def _lstm_of_its_own(self, cell, inputs, before, delta_c):
         """Run the step twice: to see c_t, then with c_t + delta_c in its place, wherever the cell reads it."""
@@ -160,7 +163,7 @@ class _PerturbedStep:
             )
         order = self._orders[key]
         with _gates.gates_of_step(key, cell, order) as gates:
-            _, (_, c) = call_cell(cell, inputs, before, self._training)
+            _, (_, c, *_) = call_cell(cell, inputs, before, self._training)
         # c_t = forget * c_{t-1} + input * candidate: with an input gate of 1, this candidate makes it c_t + delta_c.
         candidate = c + delta_c - gates()["forget"] * before[1]
         with _written(cell, order, candidate):

@@ -25,6 +25,8 @@ def saliency(model, x, y=None, *, output=None, norm=True, training=False):
     The gradient is taken by the input. Where the input is the integers that an Embedding reads, it is taken by the
     embedded vectors. It says what a small change would do, not what leaving a position out would.
 
+    Each call traces the model, so that it sees every change of it; to measure again and again, use `prepare_saliency`.
+
     Args:
         model: a built Keras model, recurrent or not; compiled if `y` is given.
         x: inputs (batch, time, ...), as for `model.predict`; of a data set, the inputs of its first batch.

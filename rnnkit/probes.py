@@ -35,8 +35,10 @@ def state_gradients(model, x, y=None, *, layers=None, sample_weight=None, traini
     used, it is zero at every earlier step. Here a zero perturbation is added to each state inside the recurrence, and
     the loss is differentiated with respect to that; the derivative then holds every path, through all later steps.
 
-    L is the loss the model was compiled with, as `fit` minimises it: a mean over the batch, so that one example's
-    gradient carries a factor 1/batch. Weights, metrics and the states of stateful layers stay as they were.
+    L is the loss that `fit` minimises, as the model's `compute_loss` returns it: the loss it was compiled with, and
+    what layers add with `add_loss`. It is a mean over the batch, so one example's gradient carries a factor 1/batch.
+    Weights, metrics and the states of stateful layers stay as they were. Each call traces the model, so that it sees
+    every change of it; to measure again and again, use `prepare_state_gradients`.
 
     Over a few hundred steps a gradient that vanishes leaves the range of float32, and comes out as an exact 0 that is
     none: with `dtype="float64"` it does not. Dropout then drops the same units. What the model itself casts to a
@@ -45,8 +47,10 @@ def state_gradients(model, x, y=None, *, layers=None, sample_weight=None, traini
 
     Args:
         model: a built and compiled Keras model with at least one recurrent layer.
-        x: inputs (batch, time, ...), as for `model.fit`.
-        y: targets, as for `model.fit`.
+        x: inputs (batch, time, ...), as for `model.fit`: arrays, tensors or pandas objects, a list or dict of them, or
+            a data set, of which the first batch is read with its targets and weights. (A `tf.data.Dataset` that
+            shuffles in each pass counts this as a pass: training then sees another order.)
+        y: targets, as for `model.fit`; None if the data set or the model itself has what the loss needs.
         layers: name, or list of names, of the recurrent layers to measure; all by default.
         sample_weight: weights of the examples, as for `model.fit`.
         training: whether the model runs as in training (dropout on) or as in inference.
@@ -57,14 +61,20 @@ def state_gradients(model, x, y=None, *, layers=None, sample_weight=None, traini
         dict from layer name to `{"h": array (batch, time, units)}`, with `"c"` too for an LSTM. Index t of the time
         axis is the state after reading x[:, t], also in a layer that reads backwards. Masked steps are 0: the state
         there is that of the step before. Cells of a stack are called `layer/cell_0`, `layer/cell_1`... Of a layer that
-        the model runs several times (shared, or inside `TimeDistributed`), the later calls are `layer/call_2`... In a
-        cell of one's own, h_t is its first state as it is handed on to step t+1: if the cell's output is not one of its
-        new states but computed from them, what the loss reads there directly is not a part of dL/dh_t.
+        the model runs several times (shared, or inside `TimeDistributed`), the later calls are `layer/call_2`... Give
+        layers a name to look them up by: Keras numbers unnamed ones through all models of a process, so that the
+        second model's `lstm` is called `lstm_1`.
+
+        In a custom cell, h_t is its first state as it is handed on to step t+1, and the others are `"state_1"`,
+        `"state_2"`... If the cell's output is not one of its new states but computed from them, what the loss reads
+        there directly is not a part of dL/dh_t. A state that is a matrix has its own axes, (batch, time, rows,
+        columns). A subclass of an LSTM cell is checked on the batch: c_t = forget * c_{t-1} + input * candidate must
+        hold, to rounding. dL/dc_t then includes all that reads c_t in step t, such as peepholes.
 
     Raises:
         ValueError: if the model is unbuilt, uncompiled or without recurrent layer, a name is unknown, the batch is
-            empty, not finite or of the wrong shape, or `dtype` is another one; with float64, if the model is quantized
-            or the device has none (Apple's mps).
+            empty, not finite or of the wrong shape, or `dtype` is another one; if a subclass of an LSTM cell computes
+            c_t in another way; with float64, if the model is quantized or the device has none (Apple's mps).
 
     Example:
         >>> import keras, numpy as np, rnnkit
@@ -218,7 +228,7 @@ def _state_gradient_function(model, x, y, sample_weight, layers, training=False,
 def gates(model, x, *, layers=None, training=False):
     """Measure the gates of LSTM and GRU layers at every time step, in one forward pass.
 
-    The values are those that the layer's own cell computes, overheard where it applies its activations; of the cells in
+    The values are those that the layer's own cell computes, captured where it applies its activations; of the cells in
     `rnnkit.layers`, and of others made from them, what their method `gates` returns. With * for the elementwise
     product, Keras's conventions are
 
@@ -228,11 +238,13 @@ def gates(model, x, *, layers=None, training=False):
     so that a GRU whose update gate is near 1 *keeps* its state (in Cho et al. too; other texts swap the two terms, and
     so does `rnnkit.layers.GRUCell(convention="lecture")`).
     The reset gate scales what the candidate sees of h_{t-1}: after its product with the recurrent kernel (Keras's
-    default, `reset_after=True`) or before it.
+    default, `reset_after=True`) or before it. A subclass of Keras's cells is checked on the batch: its gates get the
+    names with which these equations hold, to rounding. Each call traces the model, so that it sees every change of it;
+    to measure again and again, use `prepare_gates`.
 
     Args:
         model: a built Keras model with at least one LSTM or GRU layer.
-        x: inputs (batch, time, ...), as for `model.predict`.
+        x: inputs (batch, time, ...), as for `model.predict`; of a data set, the inputs of its first batch.
         layers: name, or list of names, of the layers to measure; by default all that have gates.
         training: whether the model runs as in training (dropout on) or as in inference.
 
@@ -245,8 +257,8 @@ def gates(model, x, *, layers=None, training=False):
         shared layer `layer/call_2`...
 
     Raises:
-        ValueError: if the model is unbuilt or has no gates, a name is unknown or of a layer without gates, or the batch
-            is empty, not finite or of the wrong shape.
+        ValueError: if the model is unbuilt or has no gates, a name is unknown or of a layer without gates, the batch
+            is empty, not finite or of the wrong shape, or a subclass of Keras's cells does not satisfy the equations.
 
     Example:
         >>> import keras, numpy as np, rnnkit
@@ -350,13 +362,17 @@ def state_jacobians(model, x, layer=None, *, state="h"):
     Entry [b, t, i, j] is the derivative of unit i of the state after step t by unit j of the state before it. (With
     the convention h_t = tanh(h_{t-1} W + ...), that is the *transpose* of W times the slopes.)
 
+    Each call traces the model, so that it sees every change of it; to measure again and again, use
+    `prepare_state_jacobians`.
+
     Args:
         model: a built Keras model; inference mode.
-        x: inputs (batch, time, ...), as for `model.predict`.
+        x: inputs (batch, time, ...), as for `model.predict`; of a data set, the inputs of its first batch.
         layer: name of the recurrent layer; may be left out when there is only one.
         state: `"h"` or `"c"` for the Jacobian of that state by itself, the other state held; `"all"` for the joint
             Jacobian of all states (for an LSTM h then c), the one whose products give derivatives over several steps.
-            A SimpleRNN and a GRU have only h, so that `"h"` and `"all"` are the same.
+            A SimpleRNN and a GRU have only h, so that `"h"` and `"all"` are the same. The states of a custom cell are
+            `"h"`, `"state_1"`, `"state_2"`...; of a matrix, the units are its entries, row by row.
 
     Returns:
         array (batch, time, units, units), or (batch, time, total, total) for `state="all"`, total the sum of the
@@ -450,6 +466,12 @@ def singular_values(model, x, layer=None, *, log10=False):
     products of matrices", for the way to compute them.
     """
     recurrent, jacobians = _finite_jacobians(model, x, layer)
+    if isinstance(recurrent.cell, keras.layers.StackedRNNCells):
+        raise ValueError(
+            "Singular values of dh_T/dh_t are measured of a layer with one cell. "
+            f"Received: layer {recurrent.name!r}, a stack of {len(recurrent.cell.cells)}. Multiply "
+            'state_jacobians(..., state="all") yourself, or give each cell a keras.layers.RNN of its own.'
+        )
     # The first Jacobian is by the initial state, which is none of h_0 ... h_T.
     logs = _spectrum.log_singular_values(jacobians[:, 1:], _state_slice(recurrent, "h"))
     logs = logs[:, ::-1] if recurrent.go_backwards else logs

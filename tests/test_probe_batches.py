@@ -358,6 +358,16 @@ def test_a_refusal_inside_a_layer_is_not_wrapped():
         assert "Exception encountered" not in str(raised.value)
 
 
+def test_singular_values_of_a_stack_say_what_can_be_measured():
+    cells = [layers.GRUCell(2), layers.SimpleRNNCell(3)]
+    model = keras.Sequential([keras.Input((TIME, FEATURES)), layers.RNN(cells, name="rnn")])
+    with pytest.raises(
+        ValueError, match=r'^Singular values .* one cell. Received: layer \'rnn\', a stack of 2.*state="all"'
+    ):
+        probes.singular_values(model, X)
+    assert probes.state_jacobians(model, X, state="all").shape == (BATCH, TIME, 5, 5)
+
+
 # --- prepared --------------------------------------------------------------------------------------------------------
 
 PREPARED = {

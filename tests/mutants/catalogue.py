@@ -289,8 +289,8 @@ MUTANTS = [
     Mutant(
         "the perturbations of h and c swapped",
         "_perturbation.py",
-        "def _lstm(self, cell, inputs, before, delta_h, delta_c):",
-        "def _lstm(self, cell, inputs, before, delta_c, delta_h):",
+        "delta_h, delta_c, *others = deltas",
+        "delta_c, delta_h, *others = deltas",
         (f"{_DIFFERENCES}[False-LSTM]",),
     ),
     Mutant(
@@ -313,6 +313,27 @@ MUTANTS = [
         "mask = keras.tree.flatten(mask)[0] if mask is not None else None",
         "mask = None",
         ("test_probes.py::test_masked_steps_hold_zero_and_the_others_what_the_short_sequence_has",),
+    ),
+    Mutant(
+        "dL/dc_t of a cell of one's own without what reads c_t in its gates",
+        "_perturbation.py",
+        'candidate = c + delta_c - gates()["forget"] * before[1]',
+        'candidate = c + 0 * delta_c - gates()["forget"] * before[1]',
+        ("test_own_cells.py::test_state_gradients_of_an_lstm_of_ones_own_are_central_differences_of_its_equations",),
+    ),
+    Mutant(
+        "gates named by the order of the calls, whatever the equations say",
+        "_gates.py",
+        "for order in permutations(_GATES[kind][0])",
+        "for order in [_GATES[kind][0]]",
+        ("test_own_cells.py::test_gates_of_an_lstm_of_ones_own_have_the_names_of_its_equations[forget gate first]",),
+    ),
+    Mutant(
+        "the arrays of a dict taken in the order of the alphabet",
+        "_batch.py",
+        "for name, tensor in zip(names, declared, strict=True)]",
+        "for name, tensor in zip(sorted(names), declared, strict=True)]",
+        ("test_probe_batches.py::test_inputs_are_found_by_their_names_in_any_order[False]",),
     ),
     Mutant(
         "dropout off in what runs as in training",
