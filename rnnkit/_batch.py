@@ -112,12 +112,15 @@ def _arrays(data):
 def _inputs(model, x):
     """Pair each array with the input of the model that reads it, as `fit` does; with None where none is declared.
 
-    The arrays of a dict are found by the names of the inputs, whatever their order, and others are left aside.
+    The arrays of a dict, nested or not, are found by the names of the inputs, whatever their order, and others are left
+    aside. An optional input may have None.
     """
     declared = getattr(model, "inputs", None) or []  # a subclassed model declares none
     names = [tensor.name for tensor in declared]
-    if declared and isinstance(x, dict) and set(names) <= set(x):
-        return [(x[name], tensor) for name, tensor in zip(names, declared, strict=True)]
+    named = {path[-1]: array for path, array in keras.tree.flatten_with_path(x)} if isinstance(x, dict) else {}
+    if declared and set(names) <= set(named):
+        pairs = [(named[name], tensor) for name, tensor in zip(names, declared, strict=True)]
+        return [(array, tensor) for array, tensor in pairs if array is not None]
     arrays = _arrays(x)
     if declared and isinstance(x, dict) and len(arrays) != len(declared):
         raise ValueError(

@@ -72,7 +72,8 @@ def prepare_saliency(
 ) -> Callable[..., np.ndarray]:
     """Prepare `saliency`, to be measured again and again while the weights change.
 
-    MEASURED_COST_SALIENCY
+    `saliency` traces the model in each call. Here this is done once; after that, a call takes less than a training step
+    of the same batch on TensorFlow, with XLA or without (64 units, batch of 64, 50 and 200 steps).
 
     Args:
         model: as for `saliency`.
@@ -110,8 +111,12 @@ def prepare_saliency(
         _model.require_compiled(model, y)
     x = batch.x
     readers = _readers(model, x)
+    flat = keras.tree.flatten(x)
+    left_out = {place for place, array in enumerate(flat) if array is None}  # of optional inputs
     embedded = set(readers.values())
-    for place, array in enumerate(keras.tree.flatten(x)):
+    for place, array in enumerate(flat):
+        if place in left_out:
+            continue
         if array.dtype.kind in "SU":
             raise ValueError(
                 "There is no gradient by words, only by the vectors that an Embedding makes of their numbers. "
@@ -142,7 +147,7 @@ def prepare_saliency(
             inputs = keras.tree.pack_sequence_as(
                 x,
                 [
-                    array if place in embedded else tapped(place, "", array)
+                    array if place in embedded | left_out else tapped(place, "", array)
                     for place, array in enumerate(keras.tree.flatten(x))
                 ],
             )
@@ -163,7 +168,7 @@ def prepare_saliency(
 
     def measure(*other):
         found = run(*(_batch.as_batch(model, *other) if other else batch)[:2])
-        return keras.tree.pack_sequence_as(x, [found[place] for place in sorted(found)])
+        return keras.tree.pack_sequence_as(x, [found.get(place) for place in range(len(flat))])
 
     return measure
 

@@ -65,6 +65,19 @@ def test_inputs_are_found_by_their_names_in_any_order(as_dict):
         np.testing.assert_allclose(measured["title"], norms["title"] if as_dict else norms[0], rtol=1e-5)
 
 
+def test_nested_dicts_are_read_by_name_and_an_optional_input_may_be_none():
+    series = keras.Input((TIME, FEATURES), name="series")
+    given = {"series": series, "rest": {"b": keras.Input((2,), name="b"), "c": keras.Input((1,), name="c")}}
+    given["maybe"] = keras.Input((3,), name="maybe", optional=True)
+    joined = layers.Concatenate()([layers.GRU(3, name="rnn")(series), given["rest"]["b"], given["rest"]["c"]])
+    model = compiled(keras.Model(given, layers.Dense(1)(joined)))
+    x = {"rest": {"c": Y, "b": np.ones((BATCH, 2))}, "maybe": None, "series": X}
+    assert probes.state_gradients(model, x, Y)["rnn"]["h"].shape == (BATCH, TIME, 3)
+    measured = probes.saliency(model, x)
+    assert measured["series"].shape == (BATCH, TIME)
+    assert measured["maybe"] is None
+
+
 def test_a_dict_without_a_name_is_refused():
     with pytest.raises(ValueError, match=r"inputs, \['title', 'tags'\]. Received: a dict with \['title'\]. Name its"):
         probes.gates(two_inputs(), {"title": X})

@@ -331,8 +331,8 @@ MUTANTS = [
     Mutant(
         "the arrays of a dict taken in the order of the alphabet",
         "_batch.py",
-        "for name, tensor in zip(names, declared, strict=True)]",
-        "for name, tensor in zip(sorted(names), declared, strict=True)]",
+        "pairs = [(named[name], tensor) for name, tensor in zip(names, declared, strict=True)]",
+        "pairs = [(named[name], tensor) for name, tensor in zip(sorted(names), declared, strict=True)]",
         ("test_probe_batches.py::test_inputs_are_found_by_their_names_in_any_order[False]",),
     ),
     Mutant(
