@@ -140,7 +140,8 @@ def _inputs(model, x):
 def _require_arrays(model, batch):
     """Raise unless the arrays hold finite numbers, or words where the model reads words."""
     declared = getattr(model, "inputs", None) or []
-    words = "SU" if not declared or any(tensor.dtype == "string" for tensor in declared) else ""
+    reads_words = not declared or any(tensor.dtype == "string" for tensor in declared)
+    words = "SU" if reads_words and keras.backend.backend() == "tensorflow" else ""  # elsewhere Keras reads none
     read = [array for array, _ in _inputs(model, batch.x)] if isinstance(batch.x, dict) else _arrays(batch.x)
     if not read:
         raise ValueError(

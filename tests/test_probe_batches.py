@@ -167,6 +167,18 @@ def test_words_are_read_as_strings_objects_and_tensors():
     assert probes.saliency(rest, vectorize(words)).shape == (BATCH, 4)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="on TensorFlow Keras reads words")
+def test_words_are_refused_where_fit_refuses_them():
+    model, words = reader_of_words(), np.array([["good bad"]] * BATCH)
+    with pytest.raises(ValueError, match="Invalid dtype"):
+        model.fit(words, Y, verbose=0)
+    for ask in (probes.gates, probes.saliency, lambda *given: probes.state_gradients(*given, Y)):
+        with pytest.raises(
+            ValueError, match=r"must be an array of numbers. Received: type <U8.*Turn words into numbers"
+        ):
+            ask(model, words)
+
+
 @pytest.mark.tensorflow
 def test_ragged_sequences_are_refused():
     tf = pytest.importorskip("tensorflow")
