@@ -111,8 +111,8 @@ def prepare_state_gradients(
     """Prepare `state_gradients`, to be measured again and again while the weights change.
 
     `state_gradients` traces the model in each call, which takes longer than running it: 10 to 80 training steps. Here
-    this is done once. After that, a call takes about 1.2 training steps of the same batch on TensorFlow, and 0.9 with
-    XLA (LSTM and GRU, 64 units, batch of 64, 50 and 200 steps).
+    this is done once. After that, a call takes 1.0 to 1.2 training steps of the same batch on TensorFlow, and 0.8 to
+    1.1 with XLA (LSTM and GRU, 64 units, batch of 64, 50 and 200 steps).
 
     Args:
         model: as for `state_gradients`.
