@@ -18,17 +18,19 @@ def replaced(layers, make):
     `inner_loop` is the one place that every Keras RNN (SimpleRNN, GRU and LSTM with their fused kernels too) passes
     through once its inputs, mask and initial state are known.
     """
-    refused = []
+    raised = []
     calls = collections.Counter()
 
     def guarded(key, layer):
         def inner_loop(sequences, initial_state, mask, training=False):
             calls[key] += 1
-            if len(sequences.shape) != 3:
-                refused.append(_refusal(key, sequences))
-                raise refused[0]
-            loop = make(key if calls[key] == 1 else f"{key}/call_{calls[key]}", layer)
-            return loop(sequences, initial_state, mask, training)
+            try:
+                _require_followable(key, layer, sequences)
+                loop = make(key if calls[key] == 1 else f"{key}/call_{calls[key]}", layer)
+                return loop(sequences, initial_state, mask, training)
+            except Exception as error:
+                raised.append(error)
+                raise
 
         return inner_loop
 
@@ -39,8 +41,8 @@ def replaced(layers, make):
         try:
             yield calls
         except Exception:
-            if refused:
-                raise refused[0] from None  # without the arguments that Keras adds to errors in a layer's call
+            if raised:
+                raise raised[0] from None  # as it was, without what Keras adds to errors in a layer's call
             raise
 
 
@@ -81,9 +83,17 @@ def require_reached(layers, measured):
             )
 
 
-def _refusal(key, sequences):
-    """Say why the states of a layer cannot be followed."""
-    return ValueError(
-        "States can be followed in a layer that reads (batch, time, features). "
-        f"Received: layer {key!r}, whose input has the shape {tuple(sequences.shape)}. Leave it out with layers=[...]."
-    )
+def _require_followable(key, layer, sequences):
+    """Raise unless the states of a layer can be followed by a loop over time that stands in for its own."""
+    if len(sequences.shape) != 3:
+        raise ValueError(
+            "States can be followed in a layer that reads (batch, time, features). "
+            f"Received: layer {key!r}, whose input has the shape {tuple(sequences.shape)}. "
+            "Leave it out with layers=[...]."
+        )
+    if not type(layer).inner_loop.__module__.startswith("keras."):
+        raise ValueError(
+            "States can be followed in a layer that runs its cell in Keras's own loop over time. "
+            f"Received: layer {key!r}, whose {type(layer).__name__} overrides inner_loop. "
+            "Leave it out with layers=[...], or put the computation into a cell, for keras.layers.RNN(cell)."
+        )

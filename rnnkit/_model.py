@@ -4,8 +4,6 @@ import difflib
 from collections.abc import Iterable
 from contextlib import contextmanager
 
-import numpy as np
-
 from rnnkit._backend import keras
 from rnnkit._backend._attribute import shadowed
 
@@ -77,7 +75,9 @@ def recurrent_layers(model, names=None):
     Raises:
         ValueError: if the model has no recurrent layer, or a name is unknown.
     """
-    require_built(model)
+    require_model(model)
+    if has_own_call(model):
+        require_built(model)
     found = {key: layer for key, layer in walk(model) if isinstance(layer, keras.layers.RNN)}
     if not found:
         raise ValueError(
@@ -85,6 +85,8 @@ def recurrent_layers(model, names=None):
             f"Received: model {model.name!r} with the layers {[layer.name for layer in model.layers]}. "
             "For the gradients of other layers use rnnkit.GradientRecorder."
         )
+    if not all(layer.built for layer in found.values()):  # a model without a call is never built itself; its parts are
+        require_built(model)
     if names is None:
         return found
     names = as_names("recurrent layer", names, found)
@@ -120,12 +122,30 @@ def unknown_name(what, name, known):
     return f"A {what} must be one of {list(known)}. Received: {name!r}.{hint}"
 
 
-def require_built(model):
-    """Raise unless `model` is a Keras model whose weights exist."""
+def require_model(model):
+    """Raise unless `model` is a Keras model."""
     if not isinstance(model, keras.Model):
         raise TypeError(
             "A Keras model is needed. "
             f"Received: {model!r} of type {type(model).__name__}. Pass a keras.Model, e.g. keras.Sequential([...])."
+        )
+
+
+def has_own_call(model):
+    """Tell whether a model can be called, rather than a train_step running parts of it."""
+    return getattr(model.call, "__func__", None) is not keras.Model.call
+
+
+def require_built(model):
+    """Raise unless `model` is a Keras model that can be called and whose weights exist."""
+    require_model(model)
+    if not has_own_call(model):
+        parts = [name for name, layer in sublayers(model) if isinstance(layer, keras.Model)]
+        raise ValueError(
+            "A model must have a `call` of its own to be measured from outside of training. "
+            f"Received: model {model.name!r} of class {type(model).__name__}, which has none. "
+            f"Pass the part to be measured{f', one of {parts}' if parts else ''}, compiled with its loss: "
+            "the whole model trains as before."
         )
     if not model.built:
         raise ValueError(
@@ -135,12 +155,44 @@ def require_built(model):
         )
 
 
-def require_loss(model):
-    """Raise unless a model was compiled with a loss."""
-    if not model.compiled or model.loss is None:
+def fixed_batch_size(model):
+    """Return the only batch size that a model with stateful layers can read, or None if it can read any."""
+    declared = getattr(model, "inputs", None)
+    for _, layer in walk(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful and layer.states is not None:
+            size = keras.tree.flatten(layer.states)[0].shape[0]
+            if not declared or declared[0].shape[0] == size:
+                return size
+    return None
+
+
+def has_own_loss(model):
+    """Tell whether a model computes its loss in a method of its own."""
+    return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
+
+
+def require_compiled(model, y):
+    """Raise unless a model was compiled, and has targets if it was compiled with a loss that compares them."""
+    if not model.compiled:
         raise ValueError(
             "A model must be compiled with a loss before its gradients can be measured. "
-            f'Received: model {model.name!r} without one. Call for instance model.compile(loss="mse").'
+            f'Received: model {model.name!r}, which is not compiled. Call for instance model.compile(loss="mse").'
+        )
+    if y is None and model.loss is not None and not has_own_loss(model):
+        raise ValueError(
+            "The loss that a model was compiled with compares its output with targets. "
+            f"Received: y=None for model {model.name!r} with loss={model.loss!r}. Pass the targets, as to model.fit."
+        )
+
+
+def require_loss(model):
+    """Raise unless there is a loss, once the model has run: of `compile`, of `add_loss`, or of the model's own."""
+    if model.loss is None and not model.losses and not has_own_loss(model):
+        raise ValueError(
+            "A loss is needed whose gradients can be measured: of `compile`, of `add_loss`, or a `compute_loss` of the "
+            f"model's own. Received: model {model.name!r}, compiled without one. Measure a second model that shares "
+            "its layers and leaves it as it is: twin = keras.Model(model.inputs, model.outputs), then "
+            'twin.compile(loss="mse").'
         )
 
 
@@ -155,94 +207,3 @@ def spare_loss(model):
         used = type(used)(used._user_loss, used._user_loss_weights, used.reduction, used.output_names)
     with shadowed(model, "_compile_loss", used):
         yield
-
-
-def require_batch(model, x, y=None):
-    """Check a probe batch against a model; raise the rule, what was received, and what to do.
-
-    Args:
-        model: a built Keras model.
-        x: input array (batch, ...), or a list or dict of them.
-        y: targets with the same first axis, or None.
-    """
-    inputs = _arrays(x)
-    targets = _arrays(y) if y is not None else []
-    declared = getattr(model, "inputs", None) or []
-    words = "SU" if not declared or any(tensor.dtype == "string" for tensor in declared) else ""
-    for array, words_too in [*((array, words) for array in inputs), *((array, "") for array in targets)]:
-        if array.dtype == object:
-            raise ValueError(
-                "A probe batch must be an array of numbers. Received: an array of Python objects of shape "
-                f"{array.shape}. Pad the sequences to one length, e.g. with keras.utils.pad_sequences."
-            )
-        if not _holds_numbers(array) and array.dtype.kind not in words_too:
-            raise ValueError(
-                f"A probe batch must be an array of numbers. Received: type {array.dtype}, shape {array.shape}. "
-                "Turn words into numbers before, and take complex numbers apart."
-            )
-        if array.ndim == 0 or 0 in array.shape:
-            raise ValueError(
-                "A probe batch must hold at least one example and one time step. "
-                f"Received: shape {array.shape}. Pass for instance x[:64], y[:64]."
-            )
-        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
-            raise ValueError(
-                "A probe batch must be finite: one NaN makes every gradient NaN. "
-                f"Received: {np.count_nonzero(~np.isfinite(array))} NaN or infinite values in shape {array.shape}. "
-                "Find them with numpy.argwhere(~numpy.isfinite(x))."
-            )
-    shapes = _input_shapes(model)
-    if shapes and len(inputs) != len(shapes) and not isinstance(x, dict):  # of a dict Keras takes what it needs
-        raise ValueError(
-            f"A probe batch must have an array for each of the model's {len(shapes)} inputs, {shapes}. "
-            f"Received: {len(inputs)}, of shapes {[array.shape for array in inputs][:5]}. "
-            "Pass NumPy arrays, several as a list; a nested list of numbers counts as that many inputs."
-        )
-    for array, expected in zip(inputs, shapes, strict=False):
-        # The first axis is the batch, of any size: Sequential.build(x.shape) notes the size it happened to see.
-        expected = (None, *expected[1:])
-        fits = len(array.shape) == len(expected) and all(
-            want in (None, got) for want, got in zip(expected, array.shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"A probe batch must have the shape of the model's input, {expected} (None: any size). "
-                f"Received: shape {array.shape}. "
-                "Add the missing axis (x[:1] keeps the batch axis, x[0] drops it) or check the number of features."
-            )
-    sizes = {len(array) for array in inputs + targets}
-    if len(sizes) > 1:
-        raise ValueError(
-            "The arrays of a probe batch must have the same number of examples. "
-            f"Received: shapes {[array.shape for array in inputs + targets]}. Slice x and y alike."
-        )
-
-
-def require_sample_weight(x, sample_weight):
-    """Check the weights of a probe batch's examples, as `require_batch` does; None are none."""
-    examples = len(_arrays(x)[0])
-    for weights in _arrays(sample_weight) if sample_weight is not None else []:
-        if not _holds_numbers(weights) or weights.ndim == 0 or len(weights) != examples:
-            raise ValueError(
-                f"Sample weights are numbers, one or a row of them for each of the {examples} examples. "
-                f"Received: type {weights.dtype}, shape {weights.shape}. Slice them as x and y."
-            )
-        if weights.dtype.kind == "f" and not np.isfinite(weights).all():
-            raise ValueError(
-                "Sample weights must be finite: one NaN makes every gradient NaN. "
-                f"Received: {np.count_nonzero(~np.isfinite(weights))} NaN or infinite ones. Replace them by 0."
-            )
-
-
-def _arrays(data):
-    return [np.asarray(array) for array in keras.tree.flatten(data)]
-
-
-def _holds_numbers(array):
-    """Whether an array is of real numbers: of a kind of NumPy's, or bfloat16 and its like, which NumPy calls void."""
-    return array.dtype.kind in "biuf" or (array.dtype.kind == "V" and array.dtype.type is not np.void)
-
-
-def _input_shapes(model):
-    inputs = getattr(model, "inputs", None)  # a subclassed model declares none
-    return [tuple(tensor.shape) for tensor in inputs or []]

@@ -1,11 +1,13 @@
 """Zeros added to the states inside a recurrence: the derivative by them is the total derivative by the states."""
 
 import inspect
+import itertools
+import math
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from rnnkit import _loop
+from rnnkit import _gates, _loop
 from rnnkit._backend import keras
 from rnnkit._backend._attribute import shadowed
 from rnnkit.layers import LSTMCell
@@ -15,23 +17,36 @@ ops = keras.ops
 _LSTM_CELLS = (keras.layers.LSTMCell, LSTMCell)
 
 
-def perturbed(layers, watch):
+def perturbed(layers, watch, orders=None, shapes=None):
     """While the block runs, add `watch((layer, state), shape, dtype)` to every state of the layers at every time step.
 
     What the layers compute stays the same to the bit, forwards and backwards: the states are passed on as they were,
-    plus 0. (`watch` is asked for zeros of shape (batch, time, units), once a state in each call of a layer.)
+    plus 0. (`watch` is asked for zeros of shape (batch, time, units), once a state in each call of a layer; a state
+    that is a matrix is a row of its entries there.)
+
+    Args:
+        layers: `{key: layer}`.
+        watch: function that returns the zeros.
+        orders: what `_gates.orders` returned for the LSTM cells that take a step in a way of their own; these compute
+            the same up to rounding.
+        shapes: dict that gets `{(layer, state): shape}`, without batch and time.
     """
+    shapes = {} if shapes is None else shapes
 
     def make(key, layer):
         def inner_loop(sequences, initial_state, mask, training):
             batch, time, features = ops.shape(sequences)
             dtype = layer.cell.compute_dtype
-            taps = [watch((name, state), (batch, time, size), dtype) for name, state, size in states(key, layer.cell)]
+            parts = states(key, layer.cell)
+            shapes.update({(name, state): shape for name, state, shape in parts})
+            taps = [watch((name, state), (batch, time, math.prod(shape)), dtype) for name, state, shape in parts]
             sizes = [features, *(tap.shape[-1] for tap in taps)]
+            step = _PerturbedStep(key, layer.cell, orders or {}, training)
 
             def cell(inputs, before):
                 inputs, *deltas = split(inputs, sizes)
-                output, new = _perturbed_step(key, layer.cell, inputs, keras.tree.flatten(before), deltas, training)
+                deltas = [unflattened(delta, shape) for delta, (*_, shape) in zip(deltas, parts, strict=True)]
+                output, new = step(layer.cell, inputs, keras.tree.flatten(before), deltas)
                 # On JAX Keras tells by the nesting which state is the output of a stack.
                 return output, keras.tree.pack_sequence_as(list(before), new)
 
@@ -44,13 +59,35 @@ def perturbed(layers, watch):
 
 
 def states(key, cell):
-    """Return `(layer key, state name, size)` for every state of a cell, a stack's cells one after the other."""
+    """Return `(layer key, state name, shape)` for every state of a cell, a stack's cells one after the other."""
     found = []
     for name, one in _loop.cells(key, cell).items():
-        sizes = keras.tree.flatten(one.state_size)
-        others = ["c"] if isinstance(one, _LSTM_CELLS) else [f"state_{n}" for n in range(1, len(sizes))]
-        found += [(name, state, size) for state, size in zip(["h", *others], sizes, strict=True)]
+        shapes = _shapes(one)
+        second = "c" if isinstance(one, _LSTM_CELLS) else "state_1"
+        names = ["h", second, *(f"state_{n}" for n in range(2, len(shapes)))]
+        found += [(name, state, shape) for state, shape in zip(names, shapes, strict=False)]
     return found
+
+
+def _shapes(cell):
+    """Return the shape of each state of one cell, without the batch axis."""
+    sizes = cell.state_size
+    parts = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    if any(isinstance(part, (list, tuple)) for part in parts) and hasattr(cell, "get_initial_state"):
+        # Only the state itself tells a matrix (3, 3) from two vectors.
+        return [tuple(state.shape[1:]) for state in keras.tree.flatten(cell.get_initial_state(batch_size=1))]
+    return [(int(size),) for size in keras.tree.flatten(sizes)]
+
+
+def flattened(tensors):
+    """Return states (batch, ...) as one tensor (batch, total)."""
+    rows = [ops.reshape(one, (-1, math.prod(one.shape[1:]))) if len(one.shape) != 2 else one for one in tensors]
+    return ops.concatenate(rows, axis=-1)
+
+
+def unflattened(row, shape):
+    """Return a tensor (batch, entries) as (batch, *shape)."""
+    return row if len(shape) == 1 else ops.reshape(row, (-1, *shape))
 
 
 def call_cell(cell, inputs, before, training):
@@ -79,36 +116,63 @@ def _call_stack(stack, inputs, call):
     return inputs, new
 
 
-def _perturbed_step(key, cell, inputs, before, deltas, training):
-    """Run one step of `cell` with `deltas` added to its new states and to everything that follows from them."""
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        return _call_stack(
-            cell,
-            inputs,
-            lambda one, inputs, part: _perturbed_step(key, one, inputs, before[part], deltas[part], training),
-        )
-    if isinstance(cell, _LSTM_CELLS):
-        delta_h, delta_c = deltas
-        with _read_from(cell, delta_c) as read:
-            _, (h, c) = call_cell(cell, inputs, before, training)
-        if len(read) != 1 or read[0][0] is not c:
+class _PerturbedStep:
+    """One step of a layer's cell, or of the cells of its stack, with something added to each new state.
+
+    Called as `step(cell, inputs, before, deltas)`; returns the output and the new states, with `deltas` added to the
+    new states and to everything that follows from them.
+    """
+
+    def __init__(self, key, cell, orders, training):
+        self._keys = {id(one): name for name, one in _loop.cells(key, cell).items()}
+        self._orders = orders
+        self._training = training
+
+    def __call__(self, cell, inputs, before, deltas):
+        if isinstance(cell, keras.layers.StackedRNNCells):
+            return _call_stack(cell, inputs, lambda one, inputs, part: self(one, inputs, before[part], deltas[part]))
+        if isinstance(cell, _LSTM_CELLS):
+            return self._lstm(cell, inputs, before, deltas)
+        output, new = call_cell(cell, inputs, before, self._training)
+        moved = [state + delta for state, delta in zip(new, deltas, strict=True)]
+        for state, after in zip(new, moved, strict=True):
+            if output is state:  # the usual case
+                return after, moved
+        return output, moved
+
+    def _lstm(self, cell, inputs, before, deltas):
+        delta_h, delta_c, *others = deltas
+        if _gates.has_own_step(cell):
+            output, (h, c, *rest) = self._lstm_of_its_own(cell, inputs, before, delta_c)
+        else:
+            with _read_from(cell, delta_c) as read:
+                output, (h, _, *rest) = call_cell(cell, inputs, before, self._training)
+            c = read[0]
+        moved = h + delta_h
+        rest = [state + delta for state, delta in zip(rest, others, strict=True)]
+        return moved if output is h else output, [moved, c, *rest]
+
+    def _lstm_of_its_own(self, cell, inputs, before, delta_c):
+        """Run the step twice: to see c_t, then with c_t + delta_c in its place, wherever the cell reads it."""
+        key = self._keys[id(cell)]
+        if key not in self._orders:
             raise ValueError(
-                "An LSTM cell must compute h_t from activation(c_t), as Keras's does, for dL/dc_t to be followed. "
-                f"Received: layer {key!r}, whose {type(cell).__name__} does not. Leave it out with layers=[...]."
+                "An LSTM cell that takes a step in a way of its own is checked on a probe batch before dL/dc_t is "
+                f"measured. Received: layer {key!r}, whose {type(cell).__name__} was not. "
+                "Pass a probe batch, StateGradientRecorder(x, y), or leave the layer out with layers=[...]."
             )
-        h, c = h + delta_h, read[0][1]
-        return h, [h, c]
-    output, new = call_cell(cell, inputs, before, training)
-    moved = [state + delta for state, delta in zip(new, deltas, strict=True)]
-    for state, after in zip(new, moved, strict=True):
-        if output is state:  # the usual case
-            return after, moved
-    return output, moved
+        order = self._orders[key]
+        with _gates.gates_of_step(key, cell, order) as gates:
+            _, (_, c, *_) = call_cell(cell, inputs, before, self._training)
+        # c_t = forget * c_{t-1} + input * candidate: with an input gate of 1, this candidate makes it c_t + delta_c.
+        candidate = c + delta_c - gates()["forget"] * before[1]
+        with _written(cell, order, candidate):
+            return call_cell(cell, inputs, before, self._training)
 
 
 @contextmanager
 def _read_from(cell, delta):
-    """While an LSTM cell takes one step, let it compute h_t from c_t + delta; give a list of `(c_t, c_t + delta)`.
+    """While an LSTM cell takes one step, let it compute h_t from c_t + delta; give a list that gets this sum.
 
     Both kinds of cell apply `activation` to c_t once they have the candidate: Keras's has it from another call of
     `activation`, rnnkit's from its method `gates`.
@@ -117,8 +181,8 @@ def _read_from(cell, delta):
     squash, candidate, read = cell.activation, getattr(cell, name), []
 
     def activation(c):
-        read.append((c, c + delta))
-        return squash(read[-1][1])
+        read.append(c + delta)
+        return squash(read[-1])
 
     with ExitStack() as stack:
 
@@ -129,3 +193,31 @@ def _read_from(cell, delta):
 
         stack.enter_context(shadowed(cell, name, first))
         yield read
+
+
+@contextmanager
+def _written(cell, order, candidate):
+    """While an LSTM cell takes one step, let its input gate be 1 and its candidate the given tensor."""
+    if isinstance(cell, LSTMCell):
+        gates = cell.gates
+
+        def with_candidate(*arguments):
+            return {**gates(*arguments), "input": ops.ones_like(candidate), "candidate": candidate}
+
+        with shadowed(cell, "gates", with_candidate):
+            yield
+        return
+    open_, squash = cell.recurrent_activation, cell.activation
+    names, calls = iter(order), itertools.count()
+
+    def recurrent_activation(*inputs):
+        return ops.ones_like(candidate) if next(names) == "input" else open_(*inputs)
+
+    def activation(*inputs):
+        return squash(*inputs) if next(calls) else candidate
+
+    with (
+        shadowed(cell, "recurrent_activation", recurrent_activation),
+        shadowed(cell, "activation", activation),
+    ):
+        yield

@@ -48,7 +48,8 @@ def computing(model, dtype):
                 for thing, name, value in _changes(layer, dtype):
                     stack.enter_context(shadowed(thing, name, value))
         if dtype:
-            stack.enter_context(shadowed(model._compile_loss, "call", _loss(model._compile_loss, dtype)))
+            if model._compile_loss is not None:
+                stack.enter_context(shadowed(model._compile_loss, "call", _loss(model._compile_loss, dtype)))
             add = model._aggregate_additional_loss  # for regularizers, which see the weights as they are
             stack.enter_context(shadowed(model, "_aggregate_additional_loss", lambda loss: ops.cast(add(loss), dtype)))
         yield

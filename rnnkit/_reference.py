@@ -33,6 +33,10 @@ there: `rnnkit`, `keras`, `np` and `plt`, the names of its own module, `x, y = r
 as `model` a compiled `keras.Sequential` of a `GRU` named `"rnn"` and a `Dense` layer. What works on which backend is in
 the [README](../README.md#on-a-model-of-your-own).
 
+Results are found by the names of layers. Give a name to every layer that you want to look up, `LSTM(32, name="rnn")`:
+Keras numbers unnamed layers through all models of a process, so that the layer called `lstm` in the first model is
+called `lstm_1` in the second.
+
 <!-- Made by `rnnkit reference`: edit the docstrings, not this file. -->
 """
 

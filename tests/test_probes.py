@@ -309,7 +309,7 @@ def test_jacobians_in_parts_are_those_measured_at_once(monkeypatch, at_once, dig
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_prepared_jacobians_are_those_of_the_weights_at_that_moment(jit_compile, digits):
     model, (x, _) = compiled(RECURRENT["LSTM, backwards"](), keras.layers.Dense(1)), batch()
-    _, measure = probes._jacobian_function(model, x, None, jit_compile=jit_compile)
+    measure = probes.prepare_state_jacobians(model, x, state="all", jit_compile=jit_compile)
     for scale, examples in ((1, BATCH), (2, BATCH), (1, 2)):
         model.set_weights([scale * weight for weight in model.get_weights()])
         expected = probes.state_jacobians(model, x[:examples], state="all")

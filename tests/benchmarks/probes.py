@@ -102,20 +102,18 @@ def measure(setting, quick=False):
     found |= {name: times.ratio(name) for name in ways if name != "step"}
 
     if "gates" in _asked(setting):
-        # What `probes.gates` calls, traced once.
-        gates = probes._gate_function(network, x, None, jit_compile=setting.jit)
-        forward = {"gates": lambda: gates(x), "forward": lambda: network.predict_on_batch(x)}
+        gates = probes.prepare_gates(network, x, jit_compile=setting.jit)
+        forward = {"gates": gates, "forward": lambda: network.predict_on_batch(x)}
         found["gates"] = paired.calls(forward, "forward", **turns).ratio("gates")
     few = turns or {"turns": 5, "at_least": 3}
     if "naive" in _asked(setting):
         ours = {"ours": ways["state gradients"], "naive": _tape_per_step(network, x, y)}
         times = paired.calls(ours, "naive", **few).times("naive", setting.steps / 3)
         found["tape per step"] = times.ratio("ours")
-        # What `probes.state_jacobians` calls, traced once.
-        _, jacobians = probes._jacobian_function(network, x[:1], None, jit_compile=setting.jit)
+        jacobians = probes.prepare_state_jacobians(network, x[:1], state="all", jit_compile=setting.jit)
         ways = {
             "step": models.training_step(network, x, y),
-            "jacobians": lambda: _products(jacobians(x[:1]), setting.units),
+            "jacobians": lambda: _products(jacobians(), setting.units),
             "copies": _one_copy_a_unit(network, x[:1], setting),
             "jacobians as called": lambda: probes.state_jacobians(network, x[:1], state="all"),
             "singular values": lambda: probes.singular_values(network, x[:1]),
@@ -151,9 +149,8 @@ def _one_copy_a_unit(network, x, setting):
     # Times the units, by which the mean over the batch divides.
     tail.compile(loss=lambda unit, last: setting.units * keras.ops.sum(unit * last, axis=-1))
     copies, unit_of_each = np.repeat(x, setting.units, axis=0), np.eye(setting.units, dtype="float32")
-    gradients = probes._state_gradient_function(tail, copies, unit_of_each, None)
-    run = _backend.compiled(tail, gradients, setting.jit)
-    return lambda: run(copies, unit_of_each)["rnn", "h"]
+    measure = probes.prepare_state_gradients(tail, copies, unit_of_each, jit_compile=setting.jit)
+    return lambda: measure()["rnn"]["h"]
 
 
 def _tail(network, sequences, *, head):
