@@ -1,11 +1,10 @@
 """What is inside a model: its layers and weights under the names their owner knows, and errors about them."""
 
-import difflib
-from collections.abc import Iterable
 from contextlib import contextmanager
 
 from rnnkit._backend import keras
 from rnnkit._backend._attribute import shadowed
+from rnnkit._names import as_names
 
 
 def sublayers(layer):
@@ -52,6 +51,11 @@ def walk(layer, prefix=""):
     yield from visit(layer, prefix)
 
 
+def models_in(model):
+    """Return the models that are layers of a model, at any depth."""
+    return [layer for _, layer in walk(model) if isinstance(layer, keras.Model)]
+
+
 def weight_keys(model):
     """Return `{key: variable}` for the trainable weights of a model, keyed `layer/weight`."""
     keys, seen = {}, set()
@@ -67,6 +71,18 @@ def weight_keys(model):
             keys[key] = variable
     trained = {id(variable) for variable in model.trainable_variables}
     return {key: variable for key, variable in keys.items() if id(variable) in trained}
+
+
+def trained_weights(model):
+    """Return those of `weight_keys` that are trained by their gradient.
+
+    Keras overwrites others with what it computes as their "gradient", such as the scales of float8.
+    """
+    return {
+        key: variable
+        for key, variable in weight_keys(model).items()
+        if not getattr(variable, "overwrite_with_gradient", False)
+    }
 
 
 def recurrent_layers(model, names=None):
@@ -104,22 +120,6 @@ def only_recurrent_layer(model, name):
             f"Received: layer=None for a model with {list(found)}. Name one of them, e.g. layer={next(iter(found))!r}."
         )
     return next(iter(found.values()))
-
-
-def as_names(what, names, known):
-    """Return one name, or several, as a list; raise ValueError if one is not among those known."""
-    names = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
-    for name in names:
-        if not isinstance(name, str) or name not in known:
-            raise ValueError(unknown_name(what, name, known))
-    return names
-
-
-def unknown_name(what, name, known):
-    """Say that a name is unknown, which there are, and which was perhaps meant."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"A {what} must be one of {list(known)}. Received: {name!r}.{hint}"
 
 
 def require_model(model):

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 
 from rnnkit._export import as_path, atomic_writer, write_csv
+from rnnkit._names import ByName
 
 # Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry.
 HISTOGRAM_EDGES = np.arange(-20.0, 5.0)
@@ -15,44 +16,40 @@ HISTOGRAM_EDGES = np.arange(-20.0, 5.0)
 MEASURES = {"max": 1, "zero_fraction": 1, "update_ratio": 1, "histogram": len(HISTOGRAM_EDGES) + 1}
 
 
-CLIPPING_RULES = ("clipnorm", "global_clipnorm", "clipvalue")
+# How an update was clipped, as a row says it. Under the first three, what is left follows from the norms before; under
+# the fourth the row holds it; under the last it cannot be known.
+RULES = ("none", "clipnorm", "global_clipnorm", "measured", "unknown")
+NONE, CLIPNORM, GLOBAL_CLIPNORM, MEASURED, UNKNOWN = range(len(RULES))
+
+# Stands in a row in place of a norm, for a weight that the update left alone.
+LEFT_ALONE = -1.0
 
 # What a file says of its rows.
-_ABOUT = ("weights", "clipping", "accumulated", "replicas", "measures")
+_ABOUT = ("weights", "clipping_measured", "measures")
 
 
 class Recording:
-    """The gradient norms of a training run, one row a step.
+    """The gradient norms of a training run, one row per update of the weights.
 
     Args:
         weights: names of the weights, `layer/weight`.
-        clipping: how the optimizer clips: `(None, None)`, or one of `"clipnorm"`, `"global_clipnorm"`, `"clipvalue"`
-            with its bound.
-        accumulated: whether the optimizer accumulates gradients over several steps before it clips.
-        replicas: on how many devices copies of the model are trained (`tf.distribute`).
+        clipping_measured: whether rows hold what clipping left, because it does not follow from the norms before.
         measures: what is recorded of each weight besides norms, a list of keys of `MEASURES`.
     """
 
-    def __init__(self, weights, clipping=(None, None), accumulated=False, replicas=1, measures=()):
+    def __init__(self, weights, clipping_measured=False, measures=()):
         self.weights = list(weights)
-        self.clipping = tuple(clipping)
-        self.accumulated = accumulated
-        self.replicas = replicas
+        self.clipping_measured = clipping_measured
         self.measures = list(measures)
         self._parts = self._layout()
         self._steps = np.empty(0, "int64")
         self._rows = np.empty((0, self.columns), "float32")
         self._count = 0
-
-    @property
-    def clipping_measured(self):
-        """Whether rows hold what clipping left: else it follows from the norms before."""
-        rule, _ = self.clipping
-        return rule == "clipvalue" or self.accumulated or (self.replicas > 1 and rule is not None)
+        self._nonfinite = None
 
     def _layout(self):
         """Return which columns of a row hold which part, `{part: slice}`."""
-        widths = {"norm": len(self.weights), "global_norm": 1}
+        widths = {"norm": len(self.weights), "global_norm": 1, "clip_rule": 1, "clip_bound": 1}
         if self.clipping_measured:
             widths |= {"clipped_norm": len(self.weights), "clipped_global_norm": 1, "clip_chord": 1}
         widths |= {measure: len(self.weights) * MEASURES[measure] for measure in self.measures}
@@ -75,7 +72,26 @@ class Recording:
         """Return the columns of a part as a dict from weight to a view, (steps,) or (steps, width)."""
         columns = self._rows[: self._count, self._parts[part]]
         views = (columns[:, place * width : (place + 1) * width] for place in range(len(self.weights)))
-        return {name: view[:, 0] if width == 1 else view for name, view in zip(self.weights, views, strict=True)}
+        return ByName(
+            {name: view[:, 0] if width == 1 else view for name, view in zip(self.weights, views, strict=True)}
+        )
+
+    def extended(self, weights, clipping_measured):
+        """Return this recording with room for further weights, NaN until now, and for what clipping leaves of them."""
+        together = list(dict.fromkeys([*self.weights, *weights]))
+        wider = Recording(together, clipping_measured or self.clipping_measured, self.measures)
+        rows = np.full((self._count, wider.columns), np.nan, "float32")
+        for part, columns in self._parts.items():
+            width = MEASURES.get(part, 1)
+            by_weight = part in ("norm", "clipped_norm", *MEASURES)
+            target = wider._parts[part].start
+            for place, name in enumerate(self.weights if by_weight else [None]):
+                begin = target + width * (together.index(name) if by_weight else 0)
+                source = columns.start + width * place
+                rows[:, begin : begin + width] = self._rows[: self._count, source : source + width]
+        wider.append(self.steps, rows)
+        wider._nonfinite = self._nonfinite
+        return wider
 
     def append(self, steps, rows):
         """Add rows (n, columns) seen at the given steps (n,)."""
@@ -86,9 +102,21 @@ class Recording:
             grown = np.empty((size, self.columns), "float32")
             grown[: self._count] = self._rows[: self._count]
             self._rows = grown
+        new = self._rows[self._count : needed]
         self._steps[self._count : needed] = steps
-        self._rows[self._count : needed] = rows
+        new[:] = rows
+        norms = new[:, self._parts["norm"]]
+        if self._nonfinite is None:
+            self._nonfinite = self._first_nonfinite(steps, norms, new[:, self._parts["global_norm"]][:, 0])
+        norms[norms == LEFT_ALONE] = np.nan
         self._count = needed
+
+    def _first_nonfinite(self, steps, norms, global_norm):
+        (rows,) = np.nonzero(~np.isfinite(global_norm))
+        if not len(rows):
+            return None
+        place = np.argmin(np.isfinite(norms[rows[0]]))
+        return int(steps[rows[0]]), self.weights[place]
 
     def since(self, row):
         """Return a recording by itself of what was added from that row on."""
@@ -99,9 +127,12 @@ class Recording:
     def _about(self):
         return {name: getattr(self, name) for name in _ABOUT}
 
+    def __repr__(self):
+        return f"<Recording: {self._count} updates of {len(self.weights)} weights>"
+
     @property
     def steps(self):
-        """Index of the training step of each row, from 0: how many steps had been taken before it."""
+        """Index of the update that each row shows, from 0: how many updates there had been before it."""
         return self._steps[: self._count]
 
     @property
@@ -120,53 +151,62 @@ class Recording:
 
         Under gradient accumulation: of the mean gradient that the optimizer used; NaN at steps at which it used none.
         """
-        rule, bound = self.clipping
-        if self.clipping_measured:
-            return self._by_weight("clipped_norm")
-        if rule == "clipnorm":
-            return {name: np.minimum(norms, np.float32(bound)) for name, norms in self.history.items()}
-        if rule == "global_clipnorm":
-            return {name: norms * self._global_scale() for name, norms in self.history.items()}
-        return self.history
+        if not self._rules():
+            return self.history
+        measured = self._by_weight("clipped_norm") if self.clipping_measured else {}
+        return ByName({name: self._clipped(norms, measured.get(name)) for name, norms in self.history.items()})
+
+    def _rules(self):
+        """Return the rules by which any update was clipped."""
+        return set(np.unique(self._column("clip_rule")).astype(int).tolist()) - {NONE}
+
+    def _clipped(self, norms, measured):
+        """Return what clipping left of norms (steps,), by the rule of each step."""
+        left = norms.copy()
+        for rule in self._rules():
+            at = self._column("clip_rule") == rule
+            bound = self._column("clip_bound")[at]
+            if rule == CLIPNORM:
+                left[at] *= _scale(norms[at], bound)
+            elif rule == GLOBAL_CLIPNORM:
+                left[at] *= _scale(self.global_norm[at], bound)
+            else:
+                left[at] = measured[at] if rule == MEASURED else np.nan
+        return left
 
     @property
     def clipped_global_norm(self):
         """Norm of all gradients together after clipping, array (steps,)."""
-        rule, _ = self.clipping
-        if self.clipping_measured:
-            return self._column("clipped_global_norm")
-        if rule is None:
-            return self.global_norm
-        if rule == "global_clipnorm":
-            return self.global_norm * self._global_scale()
-        squares = [np.square(norms, dtype="float64") for norms in self.clipped.values()]
-        total = np.sqrt(np.nansum(squares, axis=0)).astype("float32")  # NaN: a weight the step did not train
-        return np.where(np.isfinite(self.global_norm), total, self.global_norm)
-
-    def _global_scale(self):
-        """Return the factor that global_clipnorm puts on every gradient; NaN where Keras's would be."""
-        bound, norms = np.float32(self.clipping[1]), self.global_norm
-        scale = bound / np.maximum(norms, bound)
-        return np.where(np.isfinite(norms), scale, np.float32("nan"))
+        measured = self._column("clipped_global_norm") if self.clipping_measured else None
+        total = self._clipped(self.global_norm, measured)
+        at = self._column("clip_rule") == CLIPNORM
+        if at.any():  # each weight's by itself
+            squares = [np.square(norms[at], dtype="float64") for norms in self.clipped.values()]
+            together = np.sqrt(np.nansum(squares, axis=0))  # NaN: a weight that the update left alone
+            total[at] = np.where(np.isfinite(self.global_norm[at]), together, self.global_norm[at])
+        return total
 
     @property
     def clip_angle(self):
-        """Angle in degrees between all gradients together before clipping and after, array (steps,)."""
+        """Angle in degrees between all gradients together before clipping and after, array (steps,).
+
+        From the chord between the two directions: the arc cosine of their product would be blunt near 0.
+        """
+        rule, chord = self._column("clip_rule"), np.zeros(self._count)
         if self.clipping_measured:
-            chord = self._column("clip_chord").astype("float64")
-        elif self.clipping[0] == "clipnorm":
-            # Each weight's gradient keeps its direction, so that the norms say it all.
+            chord = np.where(rule == MEASURED, self._column("clip_chord"), chord)
+        at = rule == CLIPNORM
+        if at.any():  # each weight's gradient keeps its direction, so that the norms say it all
             before, after = (
-                np.stack(list(norms.values()), axis=1).astype("float64") for norms in (self.history, self.clipped)
+                np.stack([norms[at] for norms in each.values()], axis=1).astype("float64")
+                for each in (self.history, self.clipped)
             )
             with np.errstate(invalid="ignore"):  # a gradient of zero has no direction: NaN
                 before /= np.sqrt(np.nansum(before**2, axis=1, keepdims=True))
                 after /= np.sqrt(np.nansum(after**2, axis=1, keepdims=True))
-            chord = np.sqrt(np.nansum((before - after) ** 2, axis=1))
-        else:
-            chord = np.zeros(self._count)
+            chord[at] = np.sqrt(np.nansum((before - after) ** 2, axis=1))
         angle = np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1)))
-        return np.where(np.isfinite(self.global_norm), angle, np.nan)
+        return np.where(np.isfinite(self.global_norm) & (rule != UNKNOWN), angle, np.nan)
 
     @property
     def measured(self):
@@ -176,19 +216,17 @@ class Recording:
     @property
     def nonfinite(self):
         """The first NaN or infinite gradient, `(step, "layer/weight")`, or None."""
-        (rows,) = np.nonzero(~np.isfinite(self.global_norm))
-        if not len(rows):
-            return None
-        row = rows[0]
-        found = [name for name, norms in self.history.items() if not np.isfinite(norms[row])]
-        # A weight that the training step leaves alone is NaN in every row: one that was a number before comes first.
-        found.sort(key=lambda name: row > 0 and not np.isfinite(self.history[name][row - 1]))
-        return int(self.steps[row]), found[0]
+        return self._nonfinite
+
+    @property
+    def left_alone(self):
+        """Weights that no update has changed so far: frozen, or trained by an optimizer that is not listened to."""
+        return [name for name, norms in self.history.items() if self._nonfinite is None and np.isnan(norms).all()]
 
     def scalars(self):
         """Return all numbers of a step by name, as a log wants them, `{"measure/layer/weight": array (steps,)}`."""
         named = {"global_norm": self.global_norm} | _under("norm", self.history)
-        if self.clipping[0] is not None:
+        if self._rules():
             named |= {"clipped_global_norm": self.clipped_global_norm, "clip_angle": self.clip_angle}
             named |= _under("clipped_norm", self.clipped)
         for measure, arrays in self.measured.items():
@@ -198,7 +236,13 @@ class Recording:
 
     def to_frame(self):
         """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "A table for pandas needs the package pandas. Received: an environment without it. "
+                "Install it, or write the same table as a file: recorder.to_csv(path)."
+            ) from error
 
         tables = [pd.DataFrame(columns) for columns in self._tables()]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=self._header)
@@ -235,8 +279,20 @@ class Recording:
         path = as_path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         with atomic_writer(path) as file:
-            np.savez(file, about=json.dumps(self._about()), steps=self.steps, rows=self._rows[: self._count])
+            about = self._about() | {"nonfinite": self._nonfinite}
+            np.savez(file, about=json.dumps(about), steps=self.steps, rows=self._rows[: self._count])
         return path
+
+
+def _possible_rules(recording):
+    return range(len(RULES)) if recording.clipping_measured else (NONE, CLIPNORM, GLOBAL_CLIPNORM, UNKNOWN)
+
+
+def _scale(norms, bounds):
+    """Return the factor that clipping norms to their bounds puts on gradients; NaN where Keras's would be."""
+    with np.errstate(invalid="ignore"):
+        scale = bounds / np.maximum(norms, bounds)
+    return np.where(np.isfinite(norms), scale, np.float32("nan"))
 
 
 def _under(name, arrays):
@@ -286,20 +342,21 @@ def _read(opened):
     with np.load(opened, allow_pickle=False) as file:
         about, steps, rows = json.loads(str(file["about"])), file["steps"], file["rows"]
     recording = Recording(**{name: about[name] for name in _ABOUT})
-    rule, bound = recording.clipping
     wanted = {
         "weights": isinstance(about["weights"], list)
         and all(isinstance(name, str) for name in about["weights"])
         and len(set(about["weights"])) == len(about["weights"]),
-        "clipping": (rule, bound) == (None, None)
-        or (rule in CLIPPING_RULES and type(bound) in (int, float) and 0 < bound < np.inf),
-        "accumulated": isinstance(about["accumulated"], bool),
-        "replicas": type(about["replicas"]) is int and about["replicas"] > 0,
+        "clipping_measured": isinstance(about["clipping_measured"], bool),
         "steps": steps.dtype == "int64" and steps.ndim == 1 and (np.diff(steps, prepend=-1) > 0).all(),
-        "rows": rows.dtype == "float32" and rows.shape == (len(steps), recording.columns),
+        "rows": rows.dtype == "float32"
+        and rows.shape == (len(steps), recording.columns)
+        and np.isin(rows[:, recording._parts["clip_rule"]], _possible_rules(recording)).all(),
+        "nonfinite": about["nonfinite"] is None
+        or (len(about["nonfinite"]) == 2 and about["nonfinite"][1] in about["weights"]),
     }
     for part, right in wanted.items():
         if not right:
             raise ValueError(f"its {part} are none that a recorder writes")
     recording.append(steps, rows)
+    recording._nonfinite = about["nonfinite"] and tuple(about["nonfinite"])
     return recording

@@ -151,7 +151,7 @@ def _section(section):
         example = re.sub(r" +# doctest:.*", "", section.value.description)
         return f"**{section.title}**\n\n```pycon\n{example}\n```\n"
     items = [_item(kind, item) for item in section.value]
-    title = {"parameters": "Arguments", "returns": "Returns", "raises": "Raises", "attributes": "Attributes"}[kind]
+    title = "Arguments" if kind == "parameters" else kind.capitalize()
     return "\n".join([f"**{title}**\n", *items, ""])
 
 
@@ -159,7 +159,7 @@ def _item(kind, item):
     if kind == "returns":  # put together again what the parser took for a name and a type
         kind_of = f" ({item.annotation})" if item.annotation else ""
         return f"{item.name}{kind_of}: {item.description}" if item.name else item.description
-    named = str(item.annotation) if kind == "raises" else item.name
+    named = str(item.annotation) if kind in ("raises", "warns") else item.name
     if named.endswith(","):  # "x, y: ...", of which the parser takes y for the type of x
         named = f"{named} {item.annotation}"
     names = ", ".join(f"`{name}`" for name in named.split(", "))

@@ -8,13 +8,14 @@ import numpy as np
 from rnnkit import _backend, _loop, _model
 from rnnkit._backend import keras
 from rnnkit._perturbation import perturbed
-from rnnkit._tap import Tap
+from rnnkit._row_reader import RowReader
+from rnnkit._training_step import TrainStepHook
 
 ops = keras.ops
 
 
 class TrainingStates:
-    """One training run's norms of dL/dh_t, for every time step of every batch; a recorder for the tap.
+    """One training run's norms of dL/dh_t, for every time step of every batch; an observer of its training step.
 
     Zeros are added to the states; where the training step's own backward pass comes by, they hear the derivative.
 
@@ -41,41 +42,44 @@ class TrainingStates:
                 f"Received: a model on {_backend.replicas(model)} of them. Pass a probe batch: "
                 "StateGradientRecorder(x, y)."
             )
-        self._rows_a_call = model.steps_per_execution
-        self._tap = Tap(model)
-        self._log, self._unread = None, 0
+        self._hook = TrainStepHook(model)
+        self._reader = RowReader(self._receive, model.steps_per_execution)
         self._sizes = {}  # time steps of each state, {(layer, state): T}
-        self._heard = {}  # norms of the step that is being taken, {(layer, state): tensor (T,)}
+        self._captured = {}  # norms of the update that is being made, {(layer, state): tensor (T,)}
         self._calls = []
         self._steps, self._rows = [np.empty(0, "int64")], []
 
-    def arm(self):
+    def begin_batch(self):
         """Listen to the next training step."""
-        self._tap.arm(self)
+        self._hook.install(self)
 
-    def count(self):
-        """Note that it was taken, and read the log back before it is full."""
-        self._unread += self._rows_a_call
-        if self._unread + self._rows_a_call > self._log.rows:
-            self.read()
-
-    def read(self):
-        """Read the log back."""
-        if self._log is not None:
-            steps, rows = self._log.drain()
-            self._steps.append(steps)
-            self._rows.append(rows)
-            self._unread = 0
+    def end_batch(self):
+        """Read what was written, if it is time."""
+        self._hook.remove()
+        self._reader.after_call()
 
     def end(self):
-        """Read the log back and let go of the model."""
-        self.read()
-        self._tap = self._log = None
-        self._heard.clear()
+        """Read what was written and let go of the model."""
+        self._hook.remove()
+        self._reader.release()
+        self._captured.clear()
+
+    def _receive(self, steps, rows):
+        self._steps.append(steps)
+        self._rows.append(rows)
+
+    @property
+    def buffer(self):
+        """Where the training step writes its rows."""
+        return self._reader.buffer
+
+    def new_step(self):
+        """Called by the hook: another training step will have a buffer of its own."""
+        self._reader.release()
 
     def records(self, every):
         """Return the steps (n,) at which a record is due, and `{(layer, state): array (n, time)}`."""
-        self.read()
+        self._reader.read()
         steps = np.concatenate(self._steps)
         if not len(steps):
             return steps, {}
@@ -85,8 +89,9 @@ class TrainingStates:
         return steps[due], dict(zip(self._sizes, parts, strict=True))
 
     @contextmanager
-    def _during_step(self):
-        """Called by the tap: for as long as the training step runs."""
+    def during_step(self):
+        """Called by the hook: for as long as the training step runs, or is traced."""
+        self._captured.clear()
         for key, layer in self._layers.items():
             if "inner_loop" in vars(layer):
                 raise ValueError(
@@ -102,19 +107,24 @@ class TrainingStates:
             yield
 
     def _zeros(self, layer, key, shape, dtype):
-        def hear(gradient):
+        def capture(gradient):
             # Divided before they are added up: loss scaling may have made them nearly too large for float32.
             norms = _backend.norm(gradient, axis=-1)
-            self._heard[key] = ops.sum(norms / ops.cast(ops.shape(norms)[0], norms.dtype), axis=0)
+            self._captured[key] = ops.sum(norms / ops.cast(ops.shape(norms)[0], norms.dtype), axis=0)
 
-        self._heard[key] = ops.zeros((shape[1],))  # if the loss does not depend on this state
-        return _backend.heard_zeros(layer.trainable_variables[0], shape, dtype, hear)
+        self._captured[key] = ops.zeros((shape[1],))  # if the loss does not depend on this state
+        return _backend.heard_zeros(layer.trainable_variables[0], shape, dtype, capture)
 
-    def _begin_step(self):
+    def before_update(self, update):
+        """Called where an optimizer is handed gradients: the backward pass has come by."""
+        captured = dict(self._captured)
+        self._captured.clear()
         for calls in self._calls:
             calls.clear()
-        sizes = {key: norms.shape[0] for key, norms in self._heard.items()}
-        if self._log is None:
+        if not captured:  # an update of something else
+            return None
+        sizes = {key: norms.shape[0] for key, norms in captured.items()}
+        if self.buffer is None:
             self._prepare(sizes)
         if sizes != self._sizes:
             raise ValueError(
@@ -122,7 +132,11 @@ class TrainingStates:
                 f"{_lengths(self._sizes)} and of {_lengths(sizes)} steps. Pad them alike, or pass a probe batch: "
                 "StateGradientRecorder(x, y)."
             )
-        self._log.begin_step()
+        return [ops.cast(norms / update.loss_scale, "float32") for norms in captured.values()]
+
+    def after_update(self, update, state):
+        """Called once the weights have changed: write the row."""
+        self.buffer.write(ops.concatenate(state), update.applied)
 
     def _prepare(self, sizes):
         _loop.require_reached(self._layers, [layer for layer, _ in sizes])
@@ -133,13 +147,7 @@ class TrainingStates:
                 "or a probe batch, StateGradientRecorder(x, y)."
             )
         self._sizes = sizes
-        self._log = _backend.StepLog(rows=max(256, 4 * self._rows_a_call), columns=sum(sizes.values()))
-
-    def _before(self, update):
-        return [ops.cast(norms / update.loss_scale, "float32") for norms in self._heard.values()]
-
-    def _after(self, row, update, **where):
-        self._log.write(ops.concatenate(row), **where)
+        self._reader.make_buffer(sum(sizes.values()))
 
 
 def _lengths(sizes):

@@ -1,7 +1,6 @@
 """Figures from plain arrays and recordings: each function takes an `ax` and returns it; `show` puts one in a page."""
 
 import base64
-import difflib
 import html
 import io
 import itertools
@@ -16,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image  # comes with matplotlib, which writes its pictures through it
 
 from rnnkit._fingerprint import fingerprint
+from rnnkit._names import unknown_name
 
 _STATE_GRADIENT = r"$\|\partial L\,/\,\partial h_t\|$"
 _MANY = 100  # steps whose line is a smear, which needs a smooth one to be read
@@ -70,7 +70,7 @@ def gradient_norms(recording, ax=None, *, weights=None, clipped=False):
     names = list(history) if weights is None else [weights] if isinstance(weights, str) else list(weights)
     for name in names:
         if name not in history:
-            raise ValueError(_unknown("weight", name, history))
+            raise ValueError(unknown_name("weight", name, history))
     ax = _axes(ax)
     drawn = _draw_curves(ax, {name: history[name] for name in names}, getattr(recording, "steps", None))
     for name, (line, (end, y, where)) in drawn.items():
@@ -347,7 +347,7 @@ def gates(measured, ax=None, *, layer=None, names=None):
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in curves:
-            raise ValueError(_unknown("gate", name, curves))
+            raise ValueError(unknown_name("gate", name, curves))
         if not np.isfinite(curves[name][0]).any():
             raise ValueError(
                 f"A gate is drawn where it is a number. Received: {name!r}, NaN at every step. "
@@ -590,7 +590,7 @@ def _gate_curves(measured, layer):
             "pass rnnkit.probes.gates(model, x)['rnn'], or a GateRecorder after fit has run."
         )
     if layer not in layers:
-        raise ValueError(_unknown("layer", layer, layers))
+        raise ValueError(unknown_name("layer", layer, layers))
     if recorded:
         curves = {
             name: [
@@ -635,9 +635,3 @@ def _described(values):
     nans = np.isnan(values).sum()
     infinite = np.isinf(values).sum()
     return f"shape {values.shape}" + f" with {nans} NaN" * bool(nans) + f" with {infinite} inf" * bool(infinite)
-
-
-def _unknown(what, name, known):
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"A {what} must be one of {list(known)}. Received: {name!r}.{hint}"

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnkit import _backend, _batch, _gates, _loop, _model, _perturbation, _precision, _spectrum
 from rnnkit._backend import keras
+from rnnkit._names import unknown_name
 from rnnkit._saliency import prepare_saliency, saliency
 
 __all__ = [
@@ -661,7 +662,7 @@ def _state_slice(layer, state):
     names = [name for _, name, _ in states]
     if isinstance(layer.cell, keras.layers.StackedRNNCells) or state not in names:
         known = ["all"] if isinstance(layer.cell, keras.layers.StackedRNNCells) else [*names, "all"]
-        raise ValueError(_model.unknown_name("state", state, known))
+        raise ValueError(unknown_name("state", state, known))
     sizes = [math.prod(shape) for *_, shape in states]
     start = sum(sizes[: names.index(state)])
     return slice(start, start + sizes[names.index(state)])

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rnnkit"
 
 # What each module may import of this package. Only commands import exercises, and plot only where a recorder meets a
 # reader.
+# fmt: off
 ALLOWED = {
     "__init__": set(),
     "__main__": {"doctor", "_handout", "_notebooks", "_records", "_reference", "exercises", "grading"},
@@ -24,14 +25,18 @@ ALLOWED = {
     "_export": set(),
     "_fingerprint": set(),
     "_gates": {"_backend", "_loop", "_model", "layers"},
+    "_gradient_rows": {"_backend", "_model", "_optimizer_hook", "_recording", "_row_reader"},
     "_handout": {"_export"},
     "_loop": {"_backend"},
-    "_model": {"_backend"},
+    "_model": {"_backend", "_names"},
+    "_names": set(),
     "_next_step": {"_display"},
     "_notebooks": {"_export"},
     "_perturbation": {"_backend", "_gates", "_loop", "layers"},
     "_precision": {"_backend", "_model"},
-    "_recording": {"_export"},
+    "_optimizer_hook": {"_backend", "_model"},
+    "_recording": {"_export", "_names"},
+    "_row_reader": {"_backend"},
     "_records": {"lecture"},
     "_reference": set(),
     "_tensorboard": set(),
@@ -44,26 +49,23 @@ ALLOWED = {
     "lecture": set(),
     "lesson": {"_backend", "_display", "_next_step", "doctor"},
     "live": {"_backend", "_display", "plot", "recorders"},
-    "plot": {"_fingerprint"},
+    "plot": {"_fingerprint", "_names"},
     "probes": {
-        "_backend",
-        "_batch",
-        "_gates",
-        "_loop",
-        "_model",
-        "_perturbation",
-        "_precision",
-        "_saliency",
+        "_backend", "_batch", "_gates", "_loop", "_model", "_names", "_perturbation", "_precision", "_saliency",
         "_spectrum",
     },
     "published": {"_display", "claims"},
-    "recorders": {"_backend", "_model", "_recording", "_tap", "_tensorboard", "_training_states", "probes"},
+    "recorders": {
+        "_backend", "_gradient_rows", "_model", "_names", "_optimizer_hook", "_recording", "_tensorboard",
+        "_training_states", "_training_step", "probes",
+    },
     "sweeps": {"_display", "_sweep_cache", "_workers"},
     "_sweep_cache": {"_backend", "_export", "_workers"},
-    "_tap": {"_backend"},
-    "_training_states": {"_backend", "_loop", "_model", "_perturbation", "_tap"},
+    "_training_states": {"_backend", "_loop", "_model", "_perturbation", "_row_reader", "_training_step"},
+    "_training_step": {"_backend", "_optimizer_hook"},
     "_workers": {"_backend"},
 }
+# fmt: on
 
 
 def imported(path):
@@ -103,12 +105,12 @@ def test_explorers_measure_in_numpy_and_draw_with_plot():
 def test_only_the_backend_module_knows_which_backend_runs():
     for path in PACKAGE.rglob("*.py"):
         if "_backend" not in path.parts and path.stem != "doctor":
-            names = {
-                alias.name.split(".")[0]
-                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                if isinstance(node, ast.Import)
-                for alias in node.names
-            }
+            names = set()
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names.add((node.module or "").split(".")[0])
             assert not names & {"tensorflow", "jax", "torch"}, path
 
 

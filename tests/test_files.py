@@ -17,20 +17,21 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from rnnkit import _export, _notebooks
-from rnnkit._recording import HISTOGRAM_EDGES, Recording, load
+from rnnkit._recording import HISTOGRAM_EDGES, LEFT_ALONE, RULES, Recording, load
 
 ABOUT = {
     "weights": ["rnn/kernel", "head/bias"],
-    "clipping": ["clipnorm", 0.5],
-    "accumulated": False,
-    "replicas": 1,
+    "clipping_measured": False,
     "measures": ["max"],
 }
+SAVED = ABOUT | {"nonfinite": None}
 STEPS = np.arange(4)
-ROWS = np.arange(20, dtype="float32").reshape(4, 5)
+# Two norms, that of both together, how they were clipped (by clipnorm, to 0.5), two largest entries.
+ROWS = np.hstack([np.arange(12).reshape(4, 3), np.tile([1, 0.5], (4, 1)), np.arange(8).reshape(4, 2)]).astype("float32")
+NO_CLIPPING = [0, 0]
 
 
-def archive(path, about=ABOUT, steps=STEPS, rows=ROWS):
+def archive(path, about=SAVED, steps=STEPS, rows=ROWS):
     """Write a file as `save` does, whatever is in it."""
     with open(path, "wb") as file:
         np.savez(file, about=about if isinstance(about, np.ndarray) else json.dumps(about), steps=steps, rows=rows)
@@ -128,7 +129,7 @@ def test_random_bytes_are_refused(tmp_path):
 
 def test_an_archive_that_unpacks_to_more_than_it_is_takes_no_memory(tmp_path):
     path = tmp_path / "run.npz"
-    np.savez_compressed(path, about=json.dumps(ABOUT), steps=np.zeros(4_000_000, "int64"), rows=ROWS)
+    np.savez_compressed(path, about=json.dumps(SAVED), steps=np.zeros(4_000_000, "int64"), rows=ROWS)
     assert path.stat().st_size < 50_000
     tracemalloc.start()
     refused(path, "it would be 32,000,.* bytes long, unpacked from")
@@ -158,30 +159,24 @@ def test_a_header_that_lies_about_the_size_is_refused(shape, saved):
         ({"weights": ["a/b", 5]}, "its weights"),
         ({"weights": ["a/b", "a/b"]}, "its weights"),
         ({"weights": None}, ""),
-        ({"clipping": ["clip", 1.0]}, "its clipping"),
-        ({"clipping": ["clipnorm", None]}, "its clipping"),
-        ({"clipping": ["clipnorm", "1"]}, "its clipping"),
-        ({"clipping": ["clipnorm", float("nan")]}, "its clipping"),
-        ({"clipping": ["clipnorm", -1.0]}, "its clipping"),
-        ({"clipping": [None, 1.0]}, "its clipping"),
-        ({"clipping": ["clipnorm"]}, ""),
-        ({"accumulated": 1}, "its accumulated"),
-        ({"replicas": 0}, "its replicas"),
-        ({"replicas": True}, "its replicas"),
+        ({"clipping_measured": 1}, "its clipping_measured"),
+        ({"clipping_measured": None}, "its clipping_measured"),
+        ({"nonfinite": ["a/b"]}, ""),
+        ({"nonfinite": [3, "c/d"]}, "its nonfinite"),
         ({"measures": ["mean"]}, ""),
         ({"measures": [["max"]]}, ""),
     ],
 )
 def test_what_no_recorder_says_of_its_rows_is_refused(changed, told, tmp_path):
-    refused(archive(tmp_path / "run.npz", ABOUT | changed), told)
+    refused(archive(tmp_path / "run.npz", SAVED | changed), told)
 
 
 def test_what_is_missing_or_no_json_is_refused(tmp_path):
-    for name in ABOUT:
-        refused(archive(tmp_path / "run.npz", {key: value for key, value in ABOUT.items() if key != name}), name)
+    for name in SAVED:
+        refused(archive(tmp_path / "run.npz", {key: value for key, value in SAVED.items() if key != name}), name)
     for about in ("[]", "5", "{", "[" * 100_000, ""):
         refused(archive(tmp_path / "run.npz", np.array(about)))
-    np.savez(tmp_path / "run.npz", about=json.dumps(ABOUT), steps=STEPS)
+    np.savez(tmp_path / "run.npz", about=json.dumps(SAVED), steps=STEPS)
     refused(tmp_path / "run.npz", "rows")
 
 
@@ -361,7 +356,7 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_a_name_comes_back_whatever_it_is(name, tmp_path):
     recording = Recording([name, "head/bias"])
-    recording.append([0, 3], [[1, 2, 3], [4, 5, 6]])
+    recording.append([0, 3], [[1, 2, 3, *NO_CLIPPING], [4, 5, 6, *NO_CLIPPING]])
     again = load(recording.save(tmp_path / "run"))
     assert list(again.history) == [name, "head/bias"]
     np.testing.assert_array_equal(again.history[name], [1, 4])
@@ -380,28 +375,57 @@ def test_before_the_first_step_there_is_an_empty_table_and_an_empty_file(tmp_pat
     assert recording.nonfinite is None
 
 
-def test_the_first_gradient_that_is_not_finite_is_named():
-    recording = Recording(["a/kernel", "b/kernel"])
-    recording.append([0, 1, 2, 5], [[1, 1, 1], [1, np.inf, np.inf], [np.nan, np.nan, np.nan], [1, 1, 1]])
+def recorded_rows(norms, rule="none", bound=0.0, weights=("a/kernel", "b/kernel")):
+    """A recording of norms (steps, weights + 1), the last of all together, clipped by one rule."""
+    recording = Recording(weights)
+    recording.append(range(len(norms)), [[*row, RULES.index(rule), bound] for row in norms])
+    return recording
+
+
+def test_the_first_gradient_that_is_not_finite_is_named(tmp_path):
+    recording = recorded_rows([[1, 1, 1], [LEFT_ALONE, np.inf, np.inf], [np.nan, np.nan, np.nan], [1, 1, 1]])
     assert recording.nonfinite == (1, "b/kernel")
+    assert np.isnan(recording.history["a/kernel"][1])
+    assert load(recording.save(tmp_path / "run")).nonfinite == (1, "b/kernel")
 
 
 @pytest.mark.parametrize("rule", ["clipnorm", "global_clipnorm"])
 def test_clipping_shortens_what_is_long_and_leaves_what_is_short(rule):
-    recording = Recording(["a/kernel", "b/kernel"], (rule, 1.0))
-    recording.append(range(2), [[0.3, 0.4, 0.5], [3, 4, 5]])
+    recording = recorded_rows([[0.3, 0.4, 0.5], [3, 4, 5]], rule, 1.0)
     left = {"clipnorm": [1, 1, np.sqrt(2)], "global_clipnorm": [0.6, 0.8, 1]}[rule]
     clipped = [*recording.clipped.values(), recording.clipped_global_norm]
     np.testing.assert_allclose(clipped, np.transpose([[0.3, 0.4, 0.5], left]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", [(None, None), ("clipnorm", 1.0), ("global_clipnorm", 1.0)])
+def test_each_step_is_clipped_by_its_own_rule():
+    recording = Recording(["a/kernel", "b/kernel"], clipping_measured=True)
+    rules = ["none", "clipnorm", "global_clipnorm", "measured", "unknown"]
+    recording.append(range(5), [[3, 4, 5, RULES.index(rule), 1.0, 0.1, 0.2, 0.3, 1.0] for rule in rules])
+    np.testing.assert_allclose(recording.clipped["b/kernel"], [4, 1, 0.8, 0.2, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(recording.clipped_global_norm, [5, np.sqrt(2), 1, 0.3, np.nan], rtol=1e-6)
+    tilted = np.degrees(np.arccos((0.6 + 0.8) / np.sqrt(2)))
+    np.testing.assert_allclose(recording.clip_angle, [0, tilted, 0, 60, np.nan], rtol=1e-5)
+
+
+def test_a_recording_goes_on_with_further_weights():
+    recording = Recording(["a/kernel"], measures=["histogram"])
+    recording.append([0], [[3, 3, 1, 2.0, *range(26)]])
+    wider = recording.extended(["b/kernel", "a/kernel"], clipping_measured=True)
+    assert wider.weights == ["a/kernel", "b/kernel"]
+    wider.append([1], [[4, 5, 6, 3, 0, 0.4, 0.5, 0.6, 0, *range(52)]])
+    np.testing.assert_array_equal(wider.history["b/kernel"], [np.nan, 5])
+    np.testing.assert_allclose(wider.clipped["a/kernel"], [2, 0.4], rtol=1e-6)
+    np.testing.assert_array_equal(wider.measured["histogram"]["a/kernel"][0], np.arange(26))
+    assert np.isnan(wider.measured["histogram"]["b/kernel"][0]).all()
+    assert wider.steps.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("rule", ["none", "clipnorm", "global_clipnorm"])
 def test_gradients_that_are_zero_or_not_finite_are_clipped_without_a_warning(rule):
-    recording = Recording(["a/kernel"], rule)
-    recording.append(range(4), [[0, 0], [np.nan, np.nan], [np.inf, np.inf], [3, 3]])
+    norms = [[0, 0], [np.nan, np.nan], [np.inf, np.inf], [3, 3]]
+    recording = recorded_rows(norms, rule, 1.0, ["a/kernel"])
     for numbers in (recording.clipped["a/kernel"], recording.clipped_global_norm):
-        assert (numbers[0], numbers[3]) == (0, 3 if rule[0] is None else 1)
-        assert not np.isfinite(numbers[1])
-        assert rule[0] == "clipnorm" or not np.isfinite(numbers[2])
+        assert (numbers[0], numbers[3]) == (0, 3 if rule == "none" else 1)
+        assert not np.isfinite(numbers[1:3]).any()
     assert recording.clip_angle[0] == recording.clip_angle[3] == 0
     assert len(HISTOGRAM_EDGES) == 25

@@ -29,19 +29,21 @@ PRIVATE = {
     "_aggregate_additional_loss": "Model: makes a number of a regularizer's loss; _precision casts it",
     "_dtype_policy": "Layer: decides compute_dtype; _precision shadows it",
     "_dtype": "KerasTensor and Loss: decides dtype; _precision shadows it",
-    "_trainable_variables": "Optimizer: the variables in the order of the gradients; read by _backend",
-    "_gradient_accumulator": "Optimizer: end of the name of an accumulator; _tap finds it by that",
+    "_trainable_variables": "Optimizer: the variables in the order of the gradients; read by _optimizer_hook",
+    "_gradient_accumulator": "Optimizer: end of the name of an accumulator; _optimizer_hook finds it by that",
+    "_clip_gradients": "Optimizer: makes the gradients that are used of those that are given; _optimizer_hook",
     "keras.src.backend.common": "BIT64_TO_BIT32_DTYPE there makes float32 of float64; _backend._promotion changes it",
 }
 UNDOCUMENTED = {
     "inner_loop": "RNN: the loop over time of each recurrent layer; _loop replaces it, and gives it what it reads",
-    "train_function": "Model: what fit calls for a step, kept if it is not None; _tap stands in for it",
-    "make_train_function": "Model: makes it anew under force=True; _backend.training_step",
-    "apply": "Optimizer: takes a step's gradients; _backend._eager watches it",
-    "stateless_apply": "Optimizer: the same on JAX; _backend.jax watches it",
-    "inner_optimizer": "LossScaleOptimizer: the one that takes unscaled gradients, and clips; _tap",
-    "dynamic_scale": "LossScaleOptimizer: the scale of the step, initial_scale before it is built; _backend",
-    "iteration": "Optimizer: name of the variable that counts steps; _tap tells by it when accumulation ends",
+    "train_function": "Model: what fit calls for a step, kept if it is not None; _training_step stands in for it",
+    "make_train_function": "Model: makes it anew under force=True, or if it is None; _training_step, _backend",
+    "apply": "Optimizer: takes a step's gradients; _optimizer_hook hooks it, and apply_gradients, which calls it",
+    "stateless_apply": "Optimizer: the same on JAX; _optimizer_hook hooks it",
+    "overwrite_with_gradient": "Variable: its gradient is its new value, and no gradient; _model, _optimizer_hook",
+    "inner_optimizer": "LossScaleOptimizer: the one that takes unscaled gradients, and clips; _optimizer_hook",
+    "dynamic_scale": "LossScaleOptimizer: the scale of the step, initial_scale before it is built; _optimizer_hook",
+    "iteration": "Optimizer: name of the variable that counts updates; _optimizer_hook reads it",
     "reset_dropout_mask": "cells with dropout: forgets the mask that get_dropout_mask has made and kept; _loop",
     "bias_initializer": "LSTMCell: asks for the bias in pieces from a function of this name; initializers refuse that",
     "jax_state_sync": "Model: puts the weights back where they can be read while fit runs; _backend.jax",
@@ -197,6 +199,22 @@ def test_gradients_pass_through_the_optimizers_apply(scaled, monkeypatch):
     if scaled:
         assert float(outer.dynamic_scale.value) == outer.initial_scale == 2.0**15
         assert "finite" in outer.check_finite.__name__
+
+
+@pytest.mark.parametrize("rule", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_gradients_are_clipped_in_one_method(rule, monkeypatch):
+    optimizer, seen = keras.optimizers.SGD(1.0, **{rule: 1e-3}), []
+    own = optimizer._clip_gradients
+    monkeypatch.setattr(optimizer, "_clip_gradients", lambda gradients: seen.append(own(gradients)) or seen[-1])
+    model = compiled(optimizer)
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    model.fit(*data(), verbose=0)
+    if BACKEND == "jax":
+        assert len(seen) == 1
+        return
+    for variable, old, clipped in zip(model.trainable_variables, before, seen[0], strict=True):
+        moved = old - keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(moved, keras.ops.convert_to_numpy(clipped), atol=1e-6)
 
 
 def test_accumulators_are_known_by_their_names():

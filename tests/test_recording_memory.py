@@ -39,13 +39,14 @@ def test_it_is_read_without_a_copy(long_run):
     for first, again in ((history["layer_3/kernel"], recording.history["layer_3/kernel"]), (steps, recording.steps)):
         assert first.shape == (STEPS,)
         assert np.shares_memory(first, again)
-    assert (history["layer_3/kernel"][257], total[257], steps[257]) == (24, 41, 257)
+    columns = WEIGHTS + 3
+    assert (history["layer_3/kernel"][257], total[257], steps[257]) == (columns + 3, columns + WEIGHTS, 257)
 
 
 def test_what_was_read_stays_as_it_was_when_the_recording_grows():
     recording = Recording(["rnn/kernel"])
-    recording.append([0, 1], [[1, 2], [3, 4]])
+    recording.append([0, 1], [[1, 2, 0, 0], [3, 4, 0, 0]])
     before = recording.history["rnn/kernel"]
-    recording.append(range(2, 1000), np.full((998, 2), 5))
+    recording.append(range(2, 1000), np.full((998, 4), 5))
     assert before.tolist() == [1, 3]
     assert recording.history["rnn/kernel"][:3].tolist() == [1, 3, 5]

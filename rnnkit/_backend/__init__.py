@@ -6,11 +6,13 @@ Each backend has a module of its own with the same functions:
 - `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
 - `heard_zeros(variable, shape, dtype, hear)`: zeros that overhear somebody else's backward pass;
 - `doubles(on)`: a scope in which float64 is to be had;
-- `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the optimizer is handed, as plain tensors;
+- `is_sparse(gradient)`, `rows(gradient)`, `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the
+  optimizer is handed, as plain tensors;
 - `whole_batch(loss)`: a loss as it is on one device;
 - `stream_kept()`: a context after which the backend's own stream of random numbers is where it was;
-- `StepLog`: rows of numbers that a compiled training step writes and Python reads later;
-- `training_step(model, logs)`, `watched(optimizer, watcher)`: Keras's own training step, with an eye on its optimizer.
+- `StepRingBuffer`: rows of numbers that a compiled training step writes and Python reads later;
+- `training_step(model, buffers)`: Keras's own training step, which may write into such buffers;
+- `trace_scope()`: which graph, or branch of one, is being traced.
 """
 
 import os
@@ -46,70 +48,82 @@ with quiet_stderr():
     _require_known(keras.backend.backend())
     if keras.backend.backend() == "tensorflow":
         from rnnkit._backend.tensorflow import (
-            StepLog,
+            GRADIENTS_MAY_BE_SPARSE,
+            StepRingBuffer,
             compiled,
             dense,
             doubles,
             heard_zeros,
+            is_sparse,
             replicas,
+            rows,
             stream_kept,
             sum_over_replicas,
             tap_gradients,
+            trace_scope,
             training_step,
             vector_jacobian,
-            watched,
             whole_batch,
         )
     elif keras.backend.backend() == "jax":
         from rnnkit._backend.jax import (
-            StepLog,
+            GRADIENTS_MAY_BE_SPARSE,
+            StepRingBuffer,
             compiled,
             dense,
             doubles,
             heard_zeros,
+            is_sparse,
             replicas,
+            rows,
             stream_kept,
             sum_over_replicas,
             tap_gradients,
+            trace_scope,
             training_step,
             vector_jacobian,
-            watched,
             whole_batch,
         )
     else:
         from rnnkit._backend.torch import (
-            StepLog,
+            GRADIENTS_MAY_BE_SPARSE,
+            StepRingBuffer,
             compiled,
             dense,
             doubles,
             heard_zeros,
+            is_sparse,
             replicas,
+            rows,
             stream_kept,
             sum_over_replicas,
             tap_gradients,
+            trace_scope,
             training_step,
             vector_jacobian,
-            watched,
             whole_batch,
         )
 
 __all__ = [
-    "StepLog",
+    "GRADIENTS_MAY_BE_SPARSE",
+    "StepRingBuffer",
     "compiled",
     "dense",
     "doubles",
     "heard_zeros",
+    "is_sparse",
     "keras",
     "norm",
     "quiet_stderr",
     "replicas",
+    "rows",
     "scratch",
     "stream_kept",
     "sum_over_replicas",
     "tap_gradients",
+    "trace_scope",
     "training_step",
     "vector_jacobian",
-    "watched",
     "whole_batch",
 ]
 

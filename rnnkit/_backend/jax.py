@@ -1,6 +1,6 @@
 """What rnnkit needs of JAX, whose functions may not assign to anything: state goes in and comes out."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,11 @@ import numpy as np
 
 from rnnkit._backend._attribute import shadowed
 from rnnkit._backend._promotion import float64_kept
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # before JAX 0.8
+    from jax.core import get_opaque_trace_state
 
 try:
     enable_x64 = jax.enable_x64
@@ -92,6 +97,24 @@ def vector_jacobian(function, inputs, cotangents):
     return product(jnp.asarray(inputs), jnp.asarray(cotangents))
 
 
+GRADIENTS_MAY_BE_SPARSE = False
+
+
+def is_sparse(gradient):
+    """Return False: on JAX gradients are dense."""
+    return False
+
+
+def rows(gradient):
+    """Return the gradient: none of its rows is repeated."""
+    return gradient
+
+
+def trace_scope():
+    """Return what tells the function, or the branch of one, that is being traced from every other."""
+    return get_opaque_trace_state()
+
+
 def dense(gradient):
     """Return a gradient as one dense tensor; on JAX it is one."""
     return gradient
@@ -119,39 +142,54 @@ def whole_batch(loss):
     return loss
 
 
-def training_step(model, logs):
-    """Return a fresh copy of the model's own training step, which hands the logs through as one more state.
+def training_step(model, buffers):
+    """Return a fresh copy of the model's own training step, which hands the buffers through as one more state.
 
     Args:
         model: the model.
-        logs: function that returns the logs; None for one that is not made before the step is traced.
+        buffers: function that returns the buffers; None for one that is not made before the step is traced.
     """
     plain = model.train_step
 
-    def step(state, rows, data):
-        for log, held in zip(logs(), rows, strict=True):
-            log.held = held
-        metrics, state = plain(state, data)
-        return metrics, state, [log.held for log in logs()]
+    def made():
+        return [buffer for buffer in buffers() if buffer is not None]  # none where no update is seen
+
+    def step(state, held, data):
+        with ExitStack() as stack:
+            for buffer, content in zip(made(), held, strict=True):
+                stack.enter_context(buffer.handed_through(content))
+            metrics, state = plain(state, data)
+            return metrics, state, [buffer.held for buffer in made()]
 
     compile_it = model.jit_compile and not model.run_eagerly
     graph = None if compile_it else step
 
     def train_step(state, data):
         nonlocal graph
-        if None in logs():
-            _let_logs_be_made(logs, plain, state, data)
+        if (
+            None in buffers()
+        ):  # a trace for nothing else than that they be made; a new function, for JAX remembers old ones
+            jax.eval_shape(lambda *arguments: plain(*arguments), state, data)
         if graph is None:
             shardings = None
             if keras.distribution.distribution() is not None:  # Keras keeps each variable where it lay
                 shardings = (None, jax.tree.map(lambda array: array.sharding, tuple(state)), None)
             graph = jax.jit(step, donate_argnums=0, out_shardings=shardings)  # as Keras does
-        held = [log.held for log in logs()]
+        try:
+            return run(state, data)
+        except _InnerScopeError:  # from now on all rows are sent, so that they come in order
+            for buffer in made():
+                buffer.go_on_counting()
+            graph = None if compile_it else step
+            return train_step(state, data)
+
+    def run(state, data):
+        held = [buffer.held for buffer in made()]
         try:
             metrics, state, held = graph(state, held, data)
         finally:  # tracers, if the step did not come to its end
-            for log, rows in zip(logs(), held, strict=True):
-                log.held = rows
+            for buffer, content in zip(made(), held, strict=True):
+                buffer.held = content
         return metrics, state
 
     with _uncompiled(model), shadowed(model, "train_step", train_step):
@@ -159,17 +197,6 @@ def training_step(model, logs):
         model.make_train_function(force=True)
         whole, model.train_function = model.train_function, before
     return whole
-
-
-def _let_logs_be_made(logs, step, state, data):
-    """Trace a training step for nothing else than that the logs be made which learn their size from it."""
-    before = {id(log): log.held for log in logs() if log is not None}
-    try:
-        jax.eval_shape(lambda *arguments: step(*arguments), state, data)  # a new function: JAX remembers old ones
-    finally:  # tracers
-        for log in logs():
-            if log is not None:
-                log.held = before[id(log)] if id(log) in before else log.empty()
 
 
 @contextmanager
@@ -182,75 +209,97 @@ def _uncompiled(model):
         model.jit_compile = jit_compile
 
 
-@contextmanager
-def watched(optimizer, watcher):
-    """As for TensorFlow: while the block runs, let `watcher` see what the optimizer is handed."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    plain = optimizer.stateless_apply
-
-    def stateless_apply(optimizer_variables, grads, trainable_variables):
-        watcher.begin_step()
-        with _values(optimizer, optimizer_variables, trainable_variables):
-            applied, scale = True, inner.loss_scale_factor or 1
-            if optimizer is not inner:
-                # Keras unscales inside a branch of the graph, out of which no number can be carried.
-                applied, scale = optimizer.check_finite(grads), optimizer.dynamic_scale.value
-            seen = watcher.before(grads, inner._trainable_variables, scale, scale)
-        trainable_variables, optimizer_variables = plain(optimizer_variables, grads, trainable_variables)
-        with _values(optimizer, optimizer_variables, trainable_variables):
-            watcher.after(seen, applied=applied)
-        return trainable_variables, optimizer_variables
-
-    with shadowed(optimizer, "stateless_apply", stateless_apply):
-        yield
+class _InnerScopeError(Exception):
+    """A row is written in a branch or a loop of a step, out of which it can only be sent."""
 
 
-def _values(optimizer, optimizer_variables, trainable_variables):
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    mapping = [*zip(optimizer.variables, optimizer_variables, strict=True)]
-    mapping += zip(inner._trainable_variables, trainable_variables, strict=True)
-    return keras.StatelessScope(state_mapping=mapping)
+class StepRingBuffer:
+    """A ring of float32 rows on the device, which a compiled training step hands on; or rows that are sent to Python.
 
+    In a step that `training_step` made, `held` is replaced, never assigned to, so that a graph can hand it on. In
+    every other, which hands on nothing of ours, the row leaves by a callback.
+    """
 
-class StepLog:
-    """A ring of float32 rows on the device; `held` is replaced, never assigned to, so that a graph can hand it on."""
-
-    def __init__(self, rows, columns):
-        """Make a ring of `rows` rows of `columns` numbers each."""
+    def __init__(self, rows, columns, step=0):
+        """Make a ring of `rows` rows of `columns` numbers each; `step` updates have been counted before."""
         self.rows, self._columns = rows, columns
-        self.held = self.empty()
+        self._scope = None  # in which `held` may be replaced
+        self.held = self._empty(rows, step)
         self._read = 0
+        self._sends = False  # whether rows are sent in a step that hands on what is held, too
+        self._sent_count, self._sent_steps, self._sent_rows = step, [], []
+        self._closed = False
 
-    def empty(self):
-        """Return what is held before the first step."""
+    def _empty(self, rows, step):
+        """Return what is held before the first update."""
         with jax.ensure_compile_time_eval():  # it may be asked for while a training step is being traced
             return {
-                "ring": jnp.full((self.rows, self._columns), jnp.nan, "float32"),
-                "step_of_row": jnp.zeros((self.rows,), "int32"),
-                "step": jnp.zeros((), "int32"),  # training steps begun
+                "ring": jnp.full((rows, self._columns), jnp.nan, "float32"),
+                "step_of_row": jnp.zeros((rows,), "int32"),
+                "step": jnp.asarray(step, "int32"),  # updates counted, also those that were skipped
                 "written": jnp.zeros((), "int32"),
             }
 
-    def begin_step(self):
-        """Count one training step (also one that loss scaling will skip)."""
-        self.held = {**self.held, "step": self.held["step"] + 1}
+    @contextmanager
+    def handed_through(self, held):
+        """While a step runs or is traced that takes what is held and gives it back, let it be replaced there."""
+        before, self._scope, self.held = self._scope, trace_scope(), held
+        try:
+            yield
+        finally:
+            self._scope = before
 
     def write(self, row, applied=True):
-        """Append one row, a tensor (columns,), if `applied` holds: else the next one will overwrite it."""
+        """Count one update, and append its row, a tensor (columns,), if `applied` holds."""
+        if self._scope is not None and not self._sends and self._scope != trace_scope():
+            self._sends = True
+            raise _InnerScopeError
+        if self._scope is None or self._sends:
+            jax.debug.callback(self._receive, row, applied, ordered=True)
+            return
         held = self.held
-        place = held["written"] % self.rows
+        place = held["written"] % held["ring"].shape[0]
         self.held = {
-            **held,
             "ring": held["ring"].at[place].set(row),
-            "step_of_row": held["step_of_row"].at[place].set(held["step"] - 1),
+            "step_of_row": held["step_of_row"].at[place].set(held["step"]),
+            "step": held["step"] + 1,
             "written": held["written"] + jnp.asarray(applied, "int32"),
         }
 
+    def go_on_counting(self):
+        """Count what is sent from where the counting of what is held has come to."""
+        self._sent_count = max(self._sent_count, int(self.held["step"]))
+
+    def _receive(self, row, applied):
+        if self._closed:  # a step that was traced before goes on
+            return
+        if applied:
+            self._sent_rows.append(np.array(row))
+            self._sent_steps.append(self._sent_count)
+        self._sent_count += 1
+
+    def count(self):
+        """Return how many updates have been counted."""
+        jax.effects_barrier()
+        return max(int(self.held["step"]), self._sent_count)
+
     def drain(self):
-        """Return what was written since the last call: steps (n,) and rows (n, columns), as NumPy arrays."""
+        """Return what was written since the last call: steps (n,), rows (n, columns), and how many more are lost."""
+        jax.effects_barrier()
         written = int(self.held["written"])
-        if written - self._read > self.rows:
-            raise RuntimeError(f"the step log holds {self.rows} rows; {written - self._read} were written unread.")
-        places = [row % self.rows for row in range(self._read, written)]
+        lost = max(0, written - self._read - self.rows)
+        places = np.arange(self._read + lost, written) % self.rows
         self._read = written
-        return np.asarray(self.held["step_of_row"])[places].astype("int64"), np.asarray(self.held["ring"])[places]
+        steps = [*np.asarray(self.held["step_of_row"])[places], *self._sent_steps]
+        rows = [*np.asarray(self.held["ring"])[places], *self._sent_rows]
+        self._sent_steps, self._sent_rows = [], []
+        return np.array(steps, "int64"), np.reshape(rows, (-1, self._columns)).astype("float32"), lost
+
+    def grow(self, rows):
+        """Make room for more rows, for which JAX compiles the step anew; what has not been drained is lost."""
+        self.held, self._read, self.rows = self._empty(rows, int(self.held["step"])), 0, rows
+
+    def close(self):
+        """Take no more rows from a step that was traced."""
+        jax.effects_barrier()
+        self._closed = True

@@ -5,25 +5,29 @@ import re
 from contextlib import nullcontext
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from rnnkit._backend import _interrupts
-from rnnkit._backend._eager import training_step, watched
+from rnnkit._backend._eager import training_step
 from rnnkit._backend._quiet import quiet_stderr
 
 __all__ = [
-    "StepLog",
+    "GRADIENTS_MAY_BE_SPARSE",
+    "StepRingBuffer",
     "compiled",
     "dense",
     "doubles",
     "heard_zeros",
+    "is_sparse",
     "replicas",
+    "rows",
     "stream_kept",
     "sum_over_replicas",
     "tap_gradients",
+    "trace_scope",
     "training_step",
     "vector_jacobian",
-    "watched",
     "whole_batch",
 ]
 
@@ -137,6 +141,24 @@ def vector_jacobian(function, inputs, cotangents):
     return tape.gradient(outputs, inputs, output_gradients=tf.cast(cotangents, outputs.dtype))
 
 
+GRADIENTS_MAY_BE_SPARSE = True
+
+
+def is_sparse(gradient):
+    """Return whether a gradient comes as rows of a matrix, some of them perhaps repeated."""
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def rows(gradient):
+    """Return a gradient with its rows as they stand, the repeated ones one by one."""
+    return gradient.values if is_sparse(gradient) else gradient
+
+
+def trace_scope():
+    """Return what tells the graph, or the branch of it, that is being traced from every other."""
+    return None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+
+
 def dense(gradient):
     """Return a gradient as one dense tensor.
 
@@ -183,48 +205,75 @@ def _once(update, *tensors):
         )
 
 
-def _variable(value):
+def _variable(value, shape=None):
     """Return a plain variable, also inside the scope of a strategy, where `tf.Variable` makes a copy a replica."""
-    copies = tf.distribute.get_strategy().experimental_local_results(tf.Variable(value, trainable=False))
-    return copies[0]
+    variable = tf.Variable(value, trainable=False, shape=shape)
+    return tf.distribute.get_strategy().experimental_local_results(variable)[0]
 
 
-class StepLog:
+_closed = []
+
+
+class StepRingBuffer:
     """A ring of float32 rows on the device, which a compiled training step can write into.
 
     The rows live in plain backend variables that nobody tracks, so they are in no checkpoint.
     """
 
-    def __init__(self, rows, columns):
-        """Make a ring of `rows` rows of `columns` numbers each."""
-        self.rows = rows
+    def __init__(self, rows, columns, step=0):
+        """Make a ring of `rows` rows of `columns` numbers each; `step` updates have been counted before."""
+        self._columns = columns
         with tf.init_scope():  # it may be made while a training step is being traced
-            self._ring = _variable(tf.fill((rows, columns), float("nan")))
-            self._step = _variable(tf.zeros((), tf.int64))  # training steps begun
-            self._step_of_row = _variable(tf.zeros((rows,), tf.int64))
+            # Of any number of rows, so that a step that was traced can go on with a longer one.
+            self._ring = _variable(_nan_rows(rows, columns), (None, columns))
+            self._step_of_row = _variable(tf.zeros((rows,), tf.int64), (None,))
+            self._step = _variable(tf.constant(step, tf.int64))  # updates counted, also those that were skipped
             self._written = _variable(tf.zeros((), tf.int64))
         self._read = 0
+        self.rows = rows
 
-    def begin_step(self):
-        """Count one training step (also one that loss scaling will skip)."""
-        _once(lambda: self._step.assign_add(1))
+    def write(self, row, applied=True):
+        """Count one update, and append its row, a tensor (columns,), if `applied` holds."""
 
-    def write(self, row):
-        """Append one row: a tensor (columns,)."""
+        def update(row, applied):
+            # Where a data set is at its end, a compiled step goes on with what does not need the data: not with this.
+            with tf.control_dependencies([row]):
+                place = self._written % tf.shape(self._ring, tf.int64)[0]
+                self._ring.scatter_nd_update([[place]], [row])
+                self._step_of_row.scatter_nd_update([[place]], [self._step])
+                self._written.assign_add(tf.cast(applied, tf.int64))
+                self._step.assign_add(1)
 
-        def update(row):
-            place = self._written % self.rows
-            self._ring.scatter_nd_update([[place]], [row])
-            self._step_of_row.scatter_nd_update([[place]], [self._step - 1])
-            self._written.assign_add(1)
+        _once(update, row, tf.convert_to_tensor(applied))
 
-        _once(update, row)
+    def count(self):
+        """Return how many updates have been counted."""
+        return int(self._step.numpy())
 
     def drain(self):
-        """Return what was written since the last call: steps (n,) and rows (n, columns), as NumPy arrays."""
+        """Return what was written since the last call: steps (n,), rows (n, columns), and how many more are lost."""
         written = int(self._written.numpy())
-        if written - self._read > self.rows:
-            raise RuntimeError(f"the step log holds {self.rows} rows; {written - self._read} were written unread.")
-        places = [row % self.rows for row in range(self._read, written)]
+        lost = max(0, written - self._read - self.rows)
+        places = np.arange(self._read + lost, written) % self.rows
         self._read = written
-        return self._step_of_row.numpy()[places], self._ring.numpy()[places]
+        return self._step_of_row.numpy()[places], self._ring.numpy()[places], lost
+
+    def grow(self, rows):
+        """Make room for more rows; what has not been drained is lost."""
+        self._ring.assign(_nan_rows(rows, self._columns))
+        self._step_of_row.assign(tf.zeros((rows,), tf.int64))
+        self._written.assign(0)
+        self._read = 0
+        self.rows = rows
+
+    def close(self):
+        """Let a step that was traced write on, which nobody will read.
+
+        A `tf.function` of the user's holds its trace as long as it likes, and fails if a variable in it is gone.
+        """
+        self.grow(1)
+        _closed.append((self._ring, self._step_of_row, self._step, self._written))
+
+
+def _nan_rows(rows, columns):
+    return tf.fill((rows, columns), float("nan"))

@@ -3,22 +3,25 @@
 import keras
 import torch
 
-from rnnkit._backend._eager import training_step, watched
+from rnnkit._backend._eager import training_step
 from rnnkit._backend._promotion import float64_kept
 
 __all__ = [
-    "StepLog",
+    "GRADIENTS_MAY_BE_SPARSE",
+    "StepRingBuffer",
     "compiled",
     "dense",
     "doubles",
     "heard_zeros",
+    "is_sparse",
     "replicas",
+    "rows",
     "stream_kept",
     "sum_over_replicas",
     "tap_gradients",
+    "trace_scope",
     "training_step",
     "vector_jacobian",
-    "watched",
     "whole_batch",
 ]
 
@@ -75,6 +78,23 @@ def vector_jacobian(function, inputs, cotangents):
     return torch.autograd.grad(outputs, inputs, ops.convert_to_tensor(cotangents, outputs.dtype))[0]
 
 
+GRADIENTS_MAY_BE_SPARSE = False
+
+
+def is_sparse(gradient):
+    """Return False: Keras makes dense gradients on torch."""
+    return False
+
+
+def rows(gradient):
+    """Return the gradient: none of its rows is repeated."""
+    return gradient
+
+
+def trace_scope():
+    """Return None: torch runs each operation at once."""
+
+
 def dense(gradient):
     """Return a gradient as one dense tensor, outside of any graph."""
     return gradient.detach()
@@ -105,30 +125,38 @@ def whole_batch(loss):
     return loss
 
 
-class StepLog:
-    """Rows of float32 numbers that stay on the device until they are read."""
+class StepRingBuffer:
+    """Rows of float32 numbers that stay on the device until they are read. There is always room for one more."""
 
-    def __init__(self, rows, columns):
+    def __init__(self, rows, columns, step=0):
         """Take rows of `columns` numbers each; `rows` says after how many to read them."""
         self.rows = rows
         self._columns = columns
-        self._step = 0  # training steps begun
+        self._step = step  # updates counted, also those that were skipped
         self._steps, self._rows = [], []
 
     @torch.compiler.disable
-    def begin_step(self):
-        """Count one training step (also one that loss scaling will skip)."""
+    def write(self, row, applied=True):
+        """Count one update, and append its row, a tensor (columns,), if `applied` holds."""
+        if applied:
+            self._rows.append(row.detach())
+            self._steps.append(self._step)
         self._step += 1
 
-    @torch.compiler.disable
-    def write(self, row):
-        """Append one row: a tensor (columns,)."""
-        self._rows.append(row.detach())
-        self._steps.append(self._step - 1)
+    def count(self):
+        """Return how many updates have been counted."""
+        return self._step
 
     def drain(self):
-        """Return what was written since the last call: steps (n,) and rows (n, columns), as NumPy arrays."""
+        """Return what was written since the last call: steps (n,), rows (n, columns), and how many more are lost: 0."""
         steps = torch.tensor(self._steps, dtype=torch.int64).numpy()
         rows = torch.stack(self._rows).cpu().numpy() if self._rows else torch.empty(0, self._columns).numpy()
         self._steps, self._rows = [], []
-        return steps, rows
+        return steps, rows, 0
+
+    def grow(self, rows):
+        """Take more rows before they need be read."""
+        self.rows = rows
+
+    def close(self):
+        """Nothing goes on writing: torch has no traced steps."""
