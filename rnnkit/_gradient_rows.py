@@ -72,6 +72,17 @@ class GradientRows:
         self._places = {id(variable): place_of[name] for name, variable in weights.items()}
         self.reader.make_buffer(self.recording.columns, self._rows)
 
+    def follow_compile(self):
+        """Let the steps to come have room of their own, if the model now trains further weights or clips otherwise.
+
+        If not, the room stays: JAX may go on with a step that it has traced, and that writes there.
+        """
+        weights = _model.trained_weights(self.model).values()
+        further = any(id(variable) not in self._places for variable in weights)
+        replicas = _backend.replicas(self.model)
+        if further or not all(clipping_follows(optimizer, replicas) for optimizer in self._listened_to()):
+            self.reader.release()
+
     @property
     def buffer(self):
         """Where the training step writes its rows."""

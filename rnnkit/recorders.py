@@ -230,7 +230,7 @@ class GradientRecorder(keras.callbacks.Callback):
                 new = [one for one in optimizers_of(model) if one not in self._attached] if optimizer is None else []
                 stack.enter_context(hook_optimizers(model, new, [self._rows]))
                 self._attached = [*self._attached, *new]
-                self._rows.new_step()
+                self._rows.follow_compile()
 
             stack.callback(self._detach)
             stack.enter_context(hook_optimizers(model, self._attached, [self._rows]))
