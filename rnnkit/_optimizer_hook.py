@@ -89,8 +89,7 @@ class Update:
         in another way, if anybody reads it.
         """
         rule, bound = clipping(self.optimizer)
-        norm_rule = rule in ("clipnorm", "global_clipnorm") and self._replicas == 1 and self.applies_now is None
-        if not norm_rule or not _is_keras_own(self.optimizer):
+        if rule is None or not clipping_follows(self.optimizer, self._replicas):
             return None
         there = [gradient for gradient in self._given if gradient is not None]
         norms = [_backend.norm(_backend.rows(gradient)) for gradient in there]
@@ -144,9 +143,8 @@ class Update:
         if not steps:
             return self._given, None
         if not self.optimizer.built:  # its first update: nothing is accumulated yet
-            return [None if one is None else _backend.dense(one) / steps for one in self._given], ops.equal(
-                1 % steps, 0
-            )
+            mean = [None if gradient is None else _backend.dense(gradient) / steps for gradient in self._given]
+            return mean, ops.equal(1 % steps, 0)
         mean = [
             None if gradient is None else (gradient + total) / steps
             for gradient, total in zip(self._given, _accumulators(self.optimizer, self.variables), strict=True)
