@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 UNIT := -n $(WORKERS) --dist loadfile tests
 NBVAL := $(PYTEST) -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg -n $(WORKERS) --dist loadfile
 
-# What JAX has compiled is kept for the next notebook and the next test: tests/test_every_model.py takes a quarter of the time.
+# What JAX has compiled is kept for the next notebook and the next test: tests/probes/test_every_model.py takes a quarter of the time.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/build/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
@@ -36,9 +36,10 @@ lab: $(READY) ## open JupyterLab at lesson 00; ARGS="--no-browser --port=8899" a
 
 test: lint unit sync solutions lessons-run ## every check there is
 
-lint: $(READY) ## ruff: rules and layout
+lint: $(READY) ## ruff, and which room imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 
 unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has them
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "not thorough" $(UNIT)
@@ -55,14 +56,14 @@ test-hard: $(READY) ## what takes long: coverage, thorough, mutants, margins, an
 
 thorough: $(READY) ## what `unit` leaves out for time: combinations, very long runs, interrupts; fuzz and random networks, many more
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
-	HYPOTHESIS=thorough KERAS_BACKEND=tensorflow $(PYTEST) -n $(WORKERS) tests/test_fuzz.py tests/test_properties.py
+	HYPOTHESIS=thorough KERAS_BACKEND=tensorflow $(PYTEST) -n $(WORKERS) tests/authoring/test_fuzz.py tests/probes/test_properties.py
 
 mutants: $(READY) ## do the tests notice when rnnkit is broken on purpose, in one way after the other?
-	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m mutants $(ARGS)
+	PYTHONPATH=tools WORKERS=$(WORKERS) $(BIN)/python -m mutants $(ARGS)
 
 # Not a test either: what fails there is one seed of many. It tells which sentences of the course ask too much.
-margins: $(READY) ## the lessons' claims on further seeds, and how much room each has; ARGS="x4 02 06": four rounds of two lessons; ARGS=publish writes docs/margins.md
-	PYTHONPATH=tests WORKERS=$(WORKERS) $(BIN)/python -m margins $(ARGS)
+margins: $(READY) ## the lessons' claims on further seeds, and how much room each has; ARGS="x4 02 06": four rounds of two lessons; ARGS=publish writes docs/reports/margins.md
+	PYTHONPATH=tools WORKERS=$(WORKERS) $(BIN)/python -m margins $(ARGS)
 
 # The same notebooks as on other machines: avx2 is a processor without AVX-512, `other` all of it at once.
 VARIATIONS ?= one-core omp-1 omp-2 no-onednn avx2
@@ -81,7 +82,7 @@ test-latest: ## the tests and notebooks on the newest releases that pyproject.to
 	rm -rf .venv-latest
 	$(MAKE) .venv-latest/ready
 	@echo "Newer still, but not allowed:"; .venv-latest/bin/python -m pip list --outdated --disable-pip-version-check
-	PYTEST_ADDOPTS="--deselect tests/test_packaging.py::test_the_lock_meets_every_need_and_holds_nothing_besides" \
+	PYTEST_ADDOPTS="--deselect tests/repository/test_packaging.py::test_the_lock_meets_every_need_and_holds_nothing_besides" \
 		$(MAKE) lint unit solutions lessons-run BIN=.venv-latest/bin READY=.venv-latest/ready
 
 coverage: $(READY) ## how much of rnnkit its tests run on TensorFlow, lines and branches
@@ -99,8 +100,8 @@ test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX an
 		echo "On $$backend:"; KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest -m "not tensorflow and not thorough" $(UNIT) || exit; done
 
 # Not a test: nothing fails for being slow. Rows on torch and JAX need .venv-backends, some peers the extra bench in it.
-bench: $(READY) ## measure against what else one could use, and write docs/benchmarks.md; ARGS=--quick, ARGS=lessons, ARGS=start
-	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
+bench: $(READY) ## measure against what else one could use, and write docs/reports/benchmarks.md; ARGS=--quick, ARGS=lessons, ARGS=start
+	PYTHONPATH=tools $(BIN)/python -m benchmarks $(ARGS)
 
 sync: $(READY) ## are lessons, reference page and ledgers what solutions and docstrings make?
 	$(BIN)/python -m rnnkit lessons --check
@@ -130,7 +131,7 @@ records: $(READY) ## make the ledgers of claims and replications from the soluti
 
 # Nothing is run: both are made of the outputs that the solutions have stored. Both open without a network.
 site slides: .venv-site/ready
-	.venv-site/bin/python docs/site $@
+	.venv-site/bin/python tools/site $@
 
 site: ## build the executed lessons and the docs as a site, build/site/index.html, and check it
 slides: ## build slides of each lesson's key cells, build/slides/index.html, and check them

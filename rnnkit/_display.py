@@ -19,7 +19,7 @@ def show(lead, text, code="", record=None):
         lead: The first words, such as a verdict.
         text: What follows; line breaks are kept and `words in backticks` are set as code.
         code: Source code to show below, as it is.
-        record: What a stored notebook keeps of it for programs, as JSON can hold it; see `rnnkit._records`.
+        record: What a stored notebook keeps of it for programs, as JSON can hold it; see `rnnkit.authoring.ledgers`.
     """
     block = f"<pre><code>{html.escape(code)}</code></pre>" if code else ""
     page = f'<div style="{_BOX}"><b>{_inline(lead)}</b> {_inline(text)}{block}</div>'

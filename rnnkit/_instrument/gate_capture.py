@@ -1,0 +1,416 @@
+"""The gates of LSTM and GRU cells: captured while the cell itself computes them, and summed up.
+
+Keras's own cells call `recurrent_activation` once for each gate, in a known order. A subclass may do so in another
+order, or compute something else: which call is which gate is then found by the equations that the gates must satisfy,
+
+    LSTM: c_t = forget * c_{t-1} + input * candidate,   h_t = output * activation(c_t)
+    GRU:  h_t = update * h_{t-1} + (1 - update) * candidate
+
+on the batch at hand, and the cell is refused where they do not hold.
+"""
+
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from rnnkit import _backend
+from rnnkit._backend import keras
+from rnnkit._backend._attribute import shadowed
+from rnnkit._instrument import rnn_loop
+from rnnkit._instrument.checks import recurrent_layers
+from rnnkit.layers import GRUCell, LSTMCell
+
+ops = keras.ops
+
+LOW, HIGH = 0.1, 0.9  # a gate beyond these is called saturated; also the quantiles between which most values lie
+
+# The gates in the order in which Keras's cells compute them, and how often they apply `activation`: first to the
+# candidate; an LSTM then to its state c. The cells of rnnkit.layers have a method for it.
+_GATES = {keras.layers.LSTMCell: (["input", "forget", "output"], 2), keras.layers.GRUCell: (["update", "reset"], 1)}
+_WITH_METHOD = (LSTMCell, GRUCell)
+_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+_EQUATIONS = {
+    keras.layers.LSTMCell: "c_t = forget * c_{t-1} + input * candidate and h_t = output * activation(c_t)",
+    keras.layers.GRUCell: "h_t = update * h_{t-1} + (1 - update) * candidate",
+}
+
+
+def gated_layers(model, names=None):
+    """Return `{key: layer}` for the layers with LSTM or GRU cells, or for those that `names` asks for.
+
+    Raises:
+        ValueError: if there is none, a name is unknown, or a layer asked for has no gates.
+    """
+    layers = recurrent_layers(model, names)
+    gated = {key: layer for key, layer in layers.items() if _gated_cells(key, layer.cell)}
+    without = {key: type(layer.cell).__name__ for key, layer in layers.items() if key not in gated}
+    if without and (names is not None or not gated):
+        raise ValueError(
+            "Gates are read from the cells of keras.layers and rnnkit.layers called LSTMCell and GRUCell. Received: "
+            + ", ".join(f"layer {key!r} with a {cell}" for key, cell in without.items())
+            + ". "
+            + (
+                "Leave it out with layers=[...]."
+                if gated
+                else "For its states use rnnkit.probes.state_gradients or state_jacobians."
+            )
+        )
+    return gated
+
+
+class _Listener(NamedTuple):
+    """What is captured of one cell at each step: names and widths, and a context in which the cell runs the step.
+
+    The context gives a function that returns the captured tensors (batch, width), in the order of the names.
+    """
+
+    widths: dict[str, int]
+    listening: Callable
+
+
+def recording_loop(layer, listeners, captured):
+    """Return a loop over time that runs the layer's own cell and puts what its listeners capture into `captured`.
+
+    Args:
+        layer: an RNN layer.
+        listeners: `{cell's key: _Listener}`.
+        captured: dict that gets `{cell's key: {name: tensor (batch, time, width)}}`, NaN at masked steps.
+    """
+    trains = {"training"} & set(inspect.signature(layer.cell.call).parameters)
+
+    def inner_loop(sequences, initial_state, mask, training):
+        def cell(inputs, states):
+            _, *states = states
+            with ExitStack() as stack:
+                results = [stack.enter_context(listener.listening()) for listener in listeners.values()]
+                output, new = layer.cell(inputs, states, **dict.fromkeys(trains, training))
+            values = [value for result in results for value in result()]
+            # Keras's loop keeps one output tensor a step: let what was captured ride along as extra units.
+            longer = ops.concatenate([output, *values], axis=-1)
+            return longer, [longer, *new]
+
+        # On JAX the first state stands for the output of the step before, which a masked step repeats.
+        first = keras.tree.flatten(initial_state)[0]
+        columns = [(key, name, width) for key, one in listeners.items() for name, width in one.widths.items()]
+        width = layer.cell.output_size
+        before = ops.pad(
+            first if first.shape[-1] == width else ops.zeros((ops.shape(first)[0], width), first.dtype),
+            [(0, 0), (0, sum(wide for *_, wide in columns))],
+        )
+        last, outputs, (_, *states) = rnn_loop.keras_loop(
+            layer, cell, sequences, [before, *initial_state], mask, return_sequences=True
+        )
+        values = outputs[..., width:]
+        values = ops.flip(values, axis=1) if layer.go_backwards else values
+        values = ops.cast(values, keras.backend.result_type(values.dtype, "float32"))
+        if mask is not None:
+            values = ops.where(ops.cast(keras.tree.flatten(mask)[0], "bool")[..., None], values, float("nan"))
+        start = 0
+        for key, name, wide in columns:
+            captured.setdefault(key, {})[name] = values[..., start : start + wide]
+            start += wide
+        return last[..., :width], outputs[..., :width], states
+
+    return inner_loop
+
+
+def listening_loop(key, layer, captured, orders):
+    """Return a loop over time that runs the layer's own cell and puts its gates into `captured`.
+
+    Args:
+        key: the layer's name; its cells' too, unless they are stacked.
+        layer: an RNN layer with LSTM or GRU cells.
+        captured: as for `recording_loop`.
+        orders: what `orders` returned for the cells that compute their gates in a way of their own.
+    """
+    listeners = {}
+    for name, cell in _gated_cells(key, layer.cell).items():
+        names = _names(cell, orders.get(name))
+        listeners[name] = _Listener(
+            dict.fromkeys(names, cell.units),
+            lambda name=name, cell=cell: _listed(gates_of_step(name, cell, orders.get(name))),
+        )
+    return recording_loop(layer, listeners, captured)
+
+
+@contextmanager
+def _listed(context):
+    with context as gates:
+        yield lambda: list(gates().values())
+
+
+def _gated_cells(key, cell):
+    return {key: one for key, one in rnn_loop.cells(key, cell).items() if isinstance(one, (*_GATES, *_WITH_METHOD))}
+
+
+def _kind(cell):
+    return next(kind for kind in _GATES if isinstance(cell, kind))
+
+
+def _names(cell, order=None):
+    if isinstance(cell, _WITH_METHOD):
+        return list(cell.gate_names)
+    return [*(order or _GATES[_kind(cell)][0]), "candidate"]
+
+
+@contextmanager
+def gates_of_step(key, cell, order=None):
+    """While a cell runs one step, capture its gates; give a function that returns `{name: (batch, units)}`.
+
+    They are the values of the cell's own computation, whatever its implementation, biases and dropout masks.
+
+    Args:
+        key: what to call the cell in an error.
+        cell: an LSTM or GRU cell of Keras's or rnnkit's kind.
+        order: the gates in the order in which the cell computes them; Keras's unless given.
+    """
+    if isinstance(cell, _WITH_METHOD):
+        with _method_captured(key, cell) as result:
+            yield result
+        return
+    with _activations_captured(cell) as (gates, squashed):
+
+        def result():
+            _require_calls(key, cell, gates, squashed)
+            return dict(zip(_names(cell, order), [*gates, squashed[0]], strict=True))
+
+        yield result
+
+
+@contextmanager
+def _activations_captured(cell):
+    """While a cell runs one step, capture what `recurrent_activation` and `activation` return: two lists."""
+    gates, squashed = [], []
+
+    def capturing(function, values):
+        def activation(*inputs):
+            values.append(function(*inputs))
+            return values[-1]
+
+        return activation
+
+    with (
+        shadowed(cell, "recurrent_activation", capturing(cell.recurrent_activation, gates)),
+        shadowed(cell, "activation", capturing(cell.activation, squashed)),
+    ):
+        yield gates, squashed
+
+
+def _require_calls(key, cell, gates, squashed):
+    names, applied = _GATES[_kind(cell)]
+    if (len(gates), len(squashed)) != (len(names), applied):
+        raise ValueError(
+            f"A cell must compute its gates as Keras's {_kind(cell).__name__} does, each by one call of "
+            f"`recurrent_activation`. Received: layer {key!r}, whose {type(cell).__name__} made {len(gates)} such "
+            f"calls instead of {len(names)}, and {len(squashed)} of `activation` instead of {applied}. "
+            f"Leave it out with layers=[...], or subclass rnnkit.layers.{_kind(cell).__name__}, whose method `gates` "
+            "names them."
+        )
+
+
+@contextmanager
+def _method_captured(key, cell):
+    """The same as `gates_of_step` for a cell that computes its gates in a method of its own."""
+    results, names = [], _names(cell)
+
+    def gates(*arguments):
+        results.append(type(cell).gates(cell, *arguments))
+        return results[-1]
+
+    def result():
+        if len(results) != 1 or not set(names) <= set(results[0]):
+            received = f"made {len(results)} such calls" if len(results) != 1 else f"returned {', '.join(results[0])}"
+            raise ValueError(
+                "A cell must compute its gates by one call of its method `gates`, which returns those in its "
+                f"`gate_names`. Received: layer {key!r}, whose {type(cell).__name__} {received}, with gate_names="
+                f"{tuple(names)}. Leave it out with layers=[...]."
+            )
+        return {name: results[0][name] for name in names}
+
+    with shadowed(cell, "gates", gates):
+        yield result
+
+
+# --- cells that compute their gates in a way of their own -----------------------------------------------------------
+
+
+def orders(model, layers, x, training, needed, *, of_states=False):
+    """Find the order in which cells with a computation of their own call their gates, by the equations of the gates.
+
+    Args:
+        model: a built Keras model.
+        layers: `{key: layer}`, recurrent layers of it.
+        x: inputs to run it on.
+        training: whether it runs as in training.
+        needed: function from a cell to whether it is asked about.
+        of_states: whether the equation of c_t is enough, for what follows the states and not the gates.
+
+    Returns:
+        dict from the key of each such cell to the names of its gates, in the order of the calls.
+
+    Raises:
+        ValueError: if the equations do not hold for a cell, or do not tell its gates apart.
+    """
+    layers = {key: layer for key, layer in layers.items() if any(map(needed, _gated_cells(key, layer.cell).values()))}
+    if not layers:
+        return {}
+    cells = {}
+
+    def measure(values, x):
+        captured = {}
+
+        def make(key, layer):
+            asked = {name: cell for name, cell in _gated_cells(key, layer.cell).items() if needed(cell)}
+            cells.update(asked)
+            listeners = {name: _step_listener(name, cell) for name, cell in asked.items()}
+            return recording_loop(layer, listeners, captured)
+
+        with rnn_loop.replaced(layers, make), _backend.scratch(values):
+            model(x, training=training)
+        rnn_loop.require_reached(layers, captured)
+        return captured
+
+    found = _backend.compiled(model, measure)(x)
+    return {key: _order(key, cells[key], values, of_states) for key, values in found.items()}
+
+
+def has_own_computation(cell):
+    """Tell whether the gates of a cell may be computed in another order, or way, than Keras's cells do."""
+    return type(cell) not in _GATES and not isinstance(cell, _WITH_METHOD)
+
+
+def has_own_step(cell):
+    """Tell whether an LSTM cell may take a step in another way than Keras's or rnnkit's cells do."""
+    if isinstance(cell, LSTMCell):
+        return type(cell).call is not LSTMCell.call
+    return isinstance(cell, keras.layers.LSTMCell) and type(cell) is not keras.layers.LSTMCell
+
+
+def _step_listener(key, cell):
+    """Return a listener that captures all that the equations of a cell speak of."""
+    sizes = keras.tree.flatten(cell.state_size)
+    if isinstance(cell, _WITH_METHOD):
+        widths = dict.fromkeys(_names(cell), cell.units)
+    else:
+        gates, applied = _GATES[_kind(cell)]
+        widths = {f"gate_{n}": cell.units for n in range(len(gates))}
+        widths |= {f"squashed_{n}": cell.units for n in range(applied)}
+    widths |= {f"{when}_{n}": size for when in ("before", "after") for n, size in enumerate(sizes)}
+
+    @contextmanager
+    def listening():
+        states, call = [], cell.call
+
+        def recording(inputs, before, **options):
+            output, after = call(inputs, before, **options)
+            states.extend([*keras.tree.flatten(before), *keras.tree.flatten(after)])
+            return output, after
+
+        with shadowed(cell, "call", recording):
+            if isinstance(cell, _WITH_METHOD):
+                with _method_captured(key, cell) as gates:
+                    yield lambda: [*gates().values(), *states]
+                return
+            with _activations_captured(cell) as (gates, squashed):
+
+                def result():
+                    _require_calls(key, cell, gates, squashed)
+                    return [*gates, *squashed, *states]
+
+                yield result
+
+    return _Listener(widths, listening)
+
+
+def _order(key, cell, values, of_states):
+    """Return the names of a cell's gates in the order of the calls, the only one for which the equations hold."""
+    epsilon = _EPSILON.get(cell.compute_dtype, _EPSILON["float32"])
+    if isinstance(cell, _WITH_METHOD):
+        names, kind = [name for name in _names(cell) if name != "candidate"], keras.layers.LSTMCell
+        if _state_holds(kind, values, values, values["candidate"], epsilon):
+            return names
+        fitting = []
+    else:
+        kind = _kind(cell)
+        calls = [values[f"gate_{n}"] for n in range(len(_GATES[kind][0]))]
+        fitting = [
+            order
+            for order in permutations(_GATES[kind][0])
+            if _state_holds(kind, dict(zip(order, calls, strict=True)), values, values["squashed_0"], epsilon)
+        ]
+        with_output = [
+            order for order in fitting if _output_holds(kind, dict(zip(order, calls, strict=True)), values, epsilon)
+        ]
+        fitting = with_output or (fitting if of_states else [])
+    if len(fitting) != 1:
+        equation = _EQUATIONS[kind].partition(" and ")[0] if of_states else _EQUATIONS[kind]
+        found = "for which more than one order of its gates does" if fitting else "which does not"
+        other = (
+            "make it a keras.Layer that is no subclass of it: its states are then measured as it hands them on."
+            if of_states
+            else f"subclass rnnkit.layers.{kind.__name__}, whose method `gates` names them."
+        )
+        raise ValueError(
+            f"A subclass of {kind.__name__} must satisfy {equation} on the probe batch. "
+            f"Received: layer {key!r} with a {type(cell).__name__}, {found}. Leave it out with layers=[...], or {other}"
+        )
+    return list(fitting[0])
+
+
+def _state_holds(kind, gates, states, candidate, epsilon):
+    """Tell whether the new state is the sum that the gates say, to rounding."""
+    if kind is keras.layers.GRUCell:
+        before, after, keep, write = states["before_0"], states["after_0"], gates["update"], 1 - gates["update"]
+    else:
+        before, after, keep, write = states["before_1"], states["after_1"], gates["forget"], gates["input"]
+    if before.shape != candidate.shape:  # a projection, for instance
+        return False
+    kept, written = keep * before, write * candidate
+    scale = sum(map(np.abs, (before, candidate, kept, written)))
+    return _close(after, kept + written, 4 * epsilon * scale)
+
+
+def _output_holds(kind, gates, values, epsilon):
+    """Tell whether an LSTM's h is the output gate times what `activation` made of c, to rounding."""
+    if kind is keras.layers.GRUCell:
+        return True
+    if values["after_0"].shape != gates["output"].shape:
+        return False
+    output = gates["output"] * values["squashed_1"]
+    return _close(values["after_0"], output, 4 * epsilon * np.abs(output))
+
+
+def _close(these, those, tolerance):
+    """Tell whether arrays are as near as the tolerance says wherever they are numbers: masked steps are NaN."""
+    difference = np.abs(these - those)
+    return bool((np.isnan(difference) | (difference <= tolerance + 1e-35)).all())
+
+
+# --- summing up ------------------------------------------------------------------------------------------------------
+
+
+def statistics(values):
+    """Sum up an array (batch, time, units) of gates over batch and units, leaving out NaN.
+
+    Returns:
+        array (5, time): mean, 10 % and 90 % quantile, fraction of values under 0.1 and over 0.9. NaN where all are.
+    """
+    flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    count = np.count_nonzero(~np.isnan(flat), axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where there is nothing
+        mean, under, over = (np.nansum(one, axis=1) / count for one in (flat, flat < LOW, flat > HIGH))
+    ordered = np.sort(flat, axis=1)  # NaN last
+    low, high = (_quantile(ordered, share * np.maximum(count - 1, 0)) for share in (LOW, HIGH))
+    return np.stack([mean, low, high, under, over])
+
+
+def _quantile(ordered, rank):
+    """Return of each row the value at a rank, interpolated as `numpy.quantile` does (whose form for NaN is slow)."""
+    below, above = (
+        np.take_along_axis(ordered, rounded(rank).astype(int)[:, None], axis=1)[:, 0] for rounded in (np.floor, np.ceil)
+    )
+    return below + (above - below) * (rank % 1)

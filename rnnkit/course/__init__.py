@@ -1,0 +1,1 @@
+"""What the lessons use: their start and advice, claims, replications, exercises, explorers, the clinic, the doctor."""

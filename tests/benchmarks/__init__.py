@@ -1,1 +1,0 @@
-"""What rnnkit costs, against what one would use instead: `make bench` measures it and writes docs/benchmarks.md."""
