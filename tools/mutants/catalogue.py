@@ -253,7 +253,7 @@ MUTANTS = [
     ),
     Mutant(
         "nobody is told that nothing is recorded",
-        "recorders/__init__.py",
+        "recorders/_gradients.py",
         "if self._batches == 1 and not self._rows.reached:",
         "if False:",
         ("test_training_loops.py::test_train_step_by_hand_between_callbacks_is_refused_and_nothing_is_left",),
@@ -549,14 +549,14 @@ MUTANTS = [
     ),
     Mutant(
         "the wrong rows for saturation",
-        "recorders/__init__.py",
+        "recorders/_gates.py",
         "np.moveaxis(of_gate[:, 3:], 1, 0)",
         "np.moveaxis(of_gate[:, 2:4], 1, 0)",
         (f"{_GATE_RECORDER}::test_records_the_statistics_of_the_probe_before_the_steps_it_names",),
     ),
     Mutant(
         "one step counted where several were taken",
-        "recorders/__init__.py",
+        "recorders/_probe_batch.py",
         "self._step += batch - self._begun + 1",
         "self._step += 1",
         (f"{_FLOW_RECORDER}::test_several_steps_an_execution_record_at_the_next_chance",),
