@@ -5,10 +5,10 @@ import numpy as np
 from rnnkit import probes
 from rnnkit._backend import keras
 from rnnkit._names import ByName
-from rnnkit.recorders._probe_batch import ProbeRecorder
+from rnnkit.recorders._batch_recorder import BatchRecorder
 
 
-class GateRecorder(ProbeRecorder):
+class GateRecorder(BatchRecorder):
     """Record the gates of LSTM and GRU layers for every time step, on a probe batch, every so many training steps.
 
     A forget or update gate whose mean stays near 1 carries a state far; one near 0 forgets. A gate with many values

@@ -2,11 +2,11 @@
 
 from rnnkit import probes
 from rnnkit._names import ByName
-from rnnkit.recorders._probe_batch import ProbeRecorder
-from rnnkit.recorders._training_states import TrainingStates
+from rnnkit.recorders._batch_recorder import BatchRecorder
+from rnnkit.recorders._training_batch import TrainingBatch
 
 
-class StateGradientRecorder(ProbeRecorder):
+class StateGradientRecorder(BatchRecorder):
     """Record dL/dh_t for every time step, every so many training steps: of a probe batch, or of the training batch.
 
     With a probe batch, records can be compared: between them only the weights change. Without, the recorder overhears
@@ -54,41 +54,20 @@ class StateGradientRecorder(ProbeRecorder):
 
     def __init__(self, x=None, y=None, every=50, layers=None, dtype=None, jit_compile=False):
         super().__init__(every, layers)
-        self.x, self.y, self.dtype, self.jit_compile = x, y, dtype, jit_compile
-        self._training = None
-        if x is None and not (y is None and dtype is None and not jit_compile):
+        if x is None and (y is not None or dtype is not None or jit_compile):
             raise ValueError(
                 "`y`, `dtype` and `jit_compile` belong to a probe batch. Received: one of them without x. Pass both, "
                 "StateGradientRecorder(x[:64], y[:64]), or none of these to record the training batch."
             )
+        self.x = x
+        self.y = y
+        self.dtype = dtype
+        self.jit_compile = jit_compile
 
-    def on_train_begin(self, logs=None):
-        """Check the model, and the probe batch against it, and start a new history."""
+    def _make_source(self):
         if self.x is None:
-            self._training = TrainingStates(self.model, self.layers)
-        else:
-            super().on_train_begin(logs)
-
-    def on_train_batch_begin(self, batch, logs=None):
-        """Measure before the step, if it is time; or listen to the step."""
-        if self._training:
-            self._training.begin_batch()
-        else:
-            super().on_train_batch_begin(batch, logs)
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Count the steps taken."""
-        if self._training:
-            self._training.end_batch()
-        else:
-            super().on_train_batch_end(batch, logs)
-
-    def on_train_end(self, logs=None):
-        """Let go of the model."""
-        if self._training:
-            self._training.end()
-        else:
-            super().on_train_end(logs)
+            return TrainingBatch(self.model, self.layers, self.every)
+        return super()._make_source()
 
     def _prepare(self):
         return probes.state_gradient_norms(
@@ -96,14 +75,6 @@ class StateGradientRecorder(ProbeRecorder):
         )
 
     @property
-    def steps(self):
-        """Training steps taken before each record."""
-        return self._training.records(self.every)[0] if self._training else super().steps
-
-    @property
     def history(self):
         """Mean norm of dL/dh_t, `{"layer": array (records, time)}`."""
-        if not self._training:
-            return ByName(self._stacked())
-        _, norms = self._training.records(self.every)
-        return ByName({layer if state == "h" else f"{layer}/{state}": each for (layer, state), each in norms.items()})
+        return ByName(self._stacked())

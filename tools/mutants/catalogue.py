@@ -563,16 +563,16 @@ MUTANTS = [
     ),
     Mutant(
         "the training batch's dL/dh in units of the loss scale",
-        "recorders/_training_states.py",
+        "recorders/_training_batch.py",
         "ops.cast(norms / update.loss_scale,",
         "ops.cast(norms,",
         ("test_training_states.py::test_loss_scaling_is_taken_out_and_a_skipped_step_has_no_record",),
     ),
     Mutant(
         "a record due a step early",
-        "recorders/_training_states.py",
-        "np.unique(steps // every, return_index=True)",
-        "np.unique((steps + 1) // every, return_index=True)",
+        "recorders/_training_batch.py",
+        "np.unique(steps // self._every, return_index=True)",
+        "np.unique((steps + 1) // self._every, return_index=True)",
         ("test_training_states.py::test_every_so_many_steps",),
     ),
     Mutant(
