@@ -9,12 +9,12 @@ from rnnkit._instrument.training_step import TrainStepHook, own_train_function
 from rnnkit._instrument.traversal import models_in
 from rnnkit._names import as_names
 from rnnkit.recorders._gradient_rows import GradientRows
-from rnnkit.recorders._recording import HISTOGRAM_EDGES, MEASURES
+from rnnkit.recorders._recording import HISTOGRAM_EDGES, MEASURES, Readings
 
 _ATTACHED_ROWS = 2**14  # in a loop of the user's own nobody tells when a compiled step has run
 
 
-class GradientRecorder(keras.callbacks.Callback):
+class GradientRecorder(Readings, keras.callbacks.Callback):
     """Record the norm of every weight's gradient at every update of the weights, before and after clipping.
 
     The norms are those of the gradients that training really used: they are taken where an optimizer is handed them,
@@ -299,65 +299,11 @@ class GradientRecorder(keras.callbacks.Callback):
     @property
     def recording(self):
         """What was recorded so far, detached from the callback: what `rnnkit.load` returns too."""
+        return self._read()
+
+    def _read(self):
         self._rows.reader.read()
         return self._rows.recording
-
-    @property
-    def steps(self):
-        """Index of each recorded update, from 0."""
-        return self.recording.steps
-
-    @property
-    def history(self):
-        """Norm of each weight's gradient before clipping."""
-        return self.recording.history
-
-    @property
-    def clipped(self):
-        """Norm of each weight's gradient after clipping."""
-        return self.recording.clipped
-
-    @property
-    def global_norm(self):
-        """Norm of all gradients together before clipping."""
-        return self.recording.global_norm
-
-    @property
-    def clipped_global_norm(self):
-        """Norm of all gradients together after clipping."""
-        return self.recording.clipped_global_norm
-
-    @property
-    def clip_angle(self):
-        """Angle in degrees between all gradients together before and after clipping."""
-        return self.recording.clip_angle
-
-    @property
-    def measured(self):
-        """What was asked for by `measures`."""
-        return self.recording.measured
-
-    @property
-    def histogram_edges(self):
-        """Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry."""
-        return HISTOGRAM_EDGES
-
-    @property
-    def nonfinite(self):
-        """The first NaN or infinite gradient, `(step, "layer/weight")`, or None."""
-        return self.recording.nonfinite
-
-    def to_frame(self):
-        """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
-        return self.recording.to_frame()
-
-    def to_csv(self, path):
-        """Write the table of `to_frame` as a CSV file, whole or not at all; return its path. Does without pandas."""
-        return self.recording.to_csv(path)
-
-    def save(self, path):
-        """Write what was recorded to an .npz file, for `rnnkit.load`; return its path."""
-        return self.recording.save(path)
 
 
 def _require_optimizers(model, optimizer):
