@@ -1,13 +1,10 @@
 """A figure in a notebook, with words for those who cannot see it."""
 
-import base64
-import html
-import io
 import sys
 
 import matplotlib.pyplot as plt
-from PIL import Image  # comes with matplotlib, which writes its pictures through it
 
+from rnnkit._picture import as_html, as_png, size_on_page
 from rnnkit.plot._fingerprint import fingerprint
 
 
@@ -51,22 +48,13 @@ def show(figure, alt, caption="", about=False):
     plt.close(figure)
 
 
-def _bundle(figure, alt, caption, about=False):
+def _bundle(figure, alt, caption, about):
     """Return the figure by MIME type, and the size at which to show its picture."""
-    opened = io.BytesIO()
-    figure.savefig(opened, format="png")
-    packed = io.BytesIO()  # with a palette of 256 colours, a third of the size: the notebook holds each picture twice
-    Image.open(opened).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
-    picture = base64.b64encode(packed.getvalue()).decode()
-    width, height = (round(100 * inches) for inches in figure.get_size_inches())
-    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    image = (
-        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}" width="{width}" '
-        'style="max-width:100%;height:auto">'
-    )
+    picture = as_png(figure)
+    size = size_on_page(figure)
     bundle = {
-        "text/html": f'<figure style="margin:0">{image}{below}</figure>',
+        "text/html": as_html(picture, alt, caption, width=size["width"]),
         "image/png": picture,
         "text/plain": "\n".join(filter(None, (alt, caption, fingerprint(figure, about=about)))),
     }
-    return bundle, {"image/png": {"alt": alt, "width": width, "height": height}}
+    return bundle, {"image/png": {"alt": alt} | size}

@@ -100,7 +100,10 @@ class GradientRecorder(Readings, keras.callbacks.Callback):
         self._writer = None
         self._hook = None
         self._attached = []  # optimizers that are listened to in a loop of the user's own
-        self._begin(None)
+        self._rows = GradientRows(None, self.measures, self._listened_to)
+        self._batches = 0
+        self._told_of_another_fit = False
+        self._rows_written = 0  # of those read, by the writer
 
     def __deepcopy__(self, memo):
         """Return a fresh recorder with the same settings, which is kept in `copies`."""
@@ -114,7 +117,7 @@ class GradientRecorder(Readings, keras.callbacks.Callback):
         self._rows = GradientRows(model, self.measures, self._listened_to, **room)
         self._batches = 0
         self._told_of_another_fit = False
-        self._rows_written = 0  # of those read, by the writer
+        self._rows_written = 0
 
     def on_train_begin(self, logs=None):
         """Start a new recording."""
