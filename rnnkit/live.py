@@ -1,18 +1,15 @@
 """A picture of a recorder that is redrawn in the notebook while `fit` runs."""
 
-import base64
-import html
-import io
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image  # comes with matplotlib
 
 from rnnkit import _display, plot, recorders
 from rnnkit._backend import keras
+from rnnkit._picture import as_html, as_quick_png
 
 __all__ = ["LivePlot"]
 
@@ -61,10 +58,16 @@ class LivePlot(keras.callbacks.Callback):
                 "A picture of your own needs a sentence that says what it shows, for those who cannot see it. "
                 f"Received: draw={draw!r} and alt={alt!r}. Pass it: alt='The norm of ...'."
             )
-        self.recorder, self.every_seconds, self.alt, self.keep = recorder, every_seconds, alt, keep
+        self.recorder = recorder
+        self.every_seconds = every_seconds
+        self.alt = alt
+        self.keep = keep
         self._picture = _picture(recorder) if draw is None else lambda figure: draw(figure.add_subplot())
         self._clock = time.perf_counter
-        self._handle = None
+        self._handle = None  # of the picture on the page, while there is one
+        self._pace = None
+        self._drawn = 0  # steps that the latest picture shows
+        self._failed = False
         if _display.in_a_notebook():  # a process's first picture takes three times as long: not while the model trains
             figure = Figure(layout="constrained")
             plot.gradient_norms({"any": [1.0, 0.1]}, figure.add_subplot())
@@ -78,8 +81,10 @@ class LivePlot(keras.callbacks.Callback):
                 f"Received: a {type(self.recorder).__name__} that is not among the callbacks of this fit. "
                 "Pass both: model.fit(..., callbacks=[recorder, live])."
             )
-        self._handle, self._drawn, self._failed = None, 0, False
+        self._handle = None
         self._pace = _Pace(self.every_seconds, self._clock, kept=self.keep)
+        self._drawn = 0
+        self._failed = False
         if _display.in_a_notebook():
             from IPython.display import display
 
@@ -185,15 +190,11 @@ def _flow(recorder, figure):
 
 
 def _bundle(figure, alt, caption):
-    """Return a figure by MIME type as `plot.show` does, in a third of the time: for screens, not for print."""
-    opened, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(opened, format="png", dpi=100, pil_kwargs={"compress_level": 1})
-    colours = Image.open(opened).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    colours.save(packed, "png")
-    picture = base64.b64encode(packed.getvalue()).decode()
-    page = (
-        f'<figure style="margin:0"><img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}" '
-        f'style="max-width:100%;height:auto"><figcaption>{html.escape(caption)}</figcaption></figure>'
-    )
-    data = {"text/html": page, "image/png": picture, "text/plain": f"{alt}\n{caption}"}
+    """Return a figure by MIME type as `plot.show` does, but for screens, not for print."""
+    picture = as_quick_png(figure)
+    data = {
+        "text/html": as_html(picture, alt, caption),
+        "image/png": picture,
+        "text/plain": f"{alt}\n{caption}",
+    }
     return data, {"image/png": {"alt": alt}}

@@ -69,6 +69,11 @@ def states(key, cell):
     return found
 
 
+def state_key(layer, state):
+    """Return the name under which one array of a state is recorded: `layer` for its h, `layer/c` for an LSTM's c."""
+    return layer if state == "h" else f"{layer}/{state}"
+
+
 def _shapes(cell):
     """Return the shape of each state of one cell, without the batch axis."""
     sizes = cell.state_size

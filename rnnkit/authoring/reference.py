@@ -175,15 +175,24 @@ def _members(thing):
         return []
     described = thing.docstring.value if thing.docstring else ""
     lines = []
-    for name, member in thing.members.items():
+    for name, member in (thing.members | _inherited(thing)).items():
         # Keras calls on_..., and get_config when it saves.
-        if name.startswith(("_", "on_")) or name == "get_config" or not member.docstring or member.is_alias:
+        if name.startswith(("_", "on_")) or name == "get_config" or not member.docstring:
             continue
         if member.is_function:
             lines.append(f"- `{_signature(name, member)}`: {_summary(member)}")
         elif not re.search(rf"\b{name}\b.*: ", described):
             lines.append(f"- `{name}`: {_summary(member)}")
     return ["**Also**\n", *lines, ""] if lines else []
+
+
+def _inherited(thing):
+    """Return what a class has from bases of this package, but for private ones: these are how it is made."""
+    return {
+        name: member
+        for name, member in thing.inherited_members.items()
+        if name not in thing.members and not member.final_target.parent.name.startswith("_")
+    }
 
 
 def _linked(entry, own, names):

@@ -56,9 +56,10 @@ def fingerprint(figure, digits=2, about=False):
         for kind, label, parts in _contents(ax):
             given = re.sub(r"^_(nolegend_|(child|container)\d+)$", "", label)  # what matplotlib calls the nameless
             lines.append(f"  {kind} {given!r}")
+            sign = "≈ " if about else ""
             scales = {"x": ax.get_xscale(), "y": ax.get_yscale()}
             for name, numbers in parts.items():
-                lines.append(f"    {name} {'≈ ' * about}{_summary(numbers, scales.get(name[-1]) == 'log', digits)}")
+                lines.append(f"    {name} {sign}{_summary(numbers, scales.get(name[-1]) == 'log', digits)}")
     return "\n".join(lines)
 
 

@@ -191,8 +191,8 @@ def state_gradient_norms(model, x, y=None, *, layers=None, dtype=None, jit_compi
 
     def norms(values, x, y, sample_weight):
         return {
-            layer if state == "h" else f"{layer}/{state}": ops.mean(_backend.norm(g, axis=-1), axis=0)
-            for (layer, state), g in gradients(values, x, y, sample_weight).items()
+            perturbation.state_key(*state): ops.mean(_backend.norm(g, axis=-1), axis=0)
+            for state, g in gradients(values, x, y, sample_weight).items()
         }
 
     measure = precision.compiled(model, norms, dtype, jit_compile)

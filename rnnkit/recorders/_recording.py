@@ -28,7 +28,134 @@ LEFT_ALONE = -1.0
 _ABOUT = ("weights", "clipping_measured", "measures")
 
 
-class Recording:
+class Readings:
+    """What can be read of a recording, for each class whose `_read` gives one; it is asked but once for each reading.
+
+    A recorder offers the same of what it is recording as `load` does of what was saved.
+    """
+
+    def _read(self):
+        """Return the `Recording` so far."""
+        raise NotImplementedError
+
+    @property
+    def steps(self):
+        """Index of the update that each row shows, from 0: how many updates there had been before it."""
+        recording = self._read()
+        return recording._steps[: recording._count]
+
+    @property
+    def history(self):
+        """Norm of each weight's gradient before clipping, `{"layer/weight": array (steps,)}`."""
+        return self._read()._by_weight("norm")
+
+    @property
+    def clipped(self):
+        """Norm of each weight's gradient after clipping, `{"layer/weight": array (steps,)}`.
+
+        Under gradient accumulation: of the mean gradient that the optimizer used; NaN at steps at which it used none.
+        """
+        recording = self._read()
+        if not recording._rules():
+            return recording.history
+        measured = recording._by_weight("clipped_norm") if recording.clipping_measured else {}
+        norms_before = recording.history.items()
+        return ByName({name: recording._clipped(norms, measured.get(name)) for name, norms in norms_before})
+
+    @property
+    def global_norm(self):
+        """Norm of all gradients together before clipping, array (steps,)."""
+        return self._read()._column("global_norm")
+
+    @property
+    def clipped_global_norm(self):
+        """Norm of all gradients together after clipping, array (steps,)."""
+        recording = self._read()
+        before = recording.global_norm
+        measured = recording._column("clipped_global_norm") if recording.clipping_measured else None
+        total = recording._clipped(before, measured)
+        at = recording._column("clip_rule") == CLIPNORM
+        if at.any():  # each weight's by itself
+            squares = [np.square(norms[at], dtype="float64") for norms in recording.clipped.values()]
+            together = np.sqrt(np.nansum(squares, axis=0))  # NaN: a weight that the update left alone
+            total[at] = np.where(np.isfinite(before[at]), together, before[at])
+        return total
+
+    @property
+    def clip_angle(self):
+        """Angle in degrees between all gradients together before clipping and after, array (steps,).
+
+        It is that over the chord between the two unit vectors. The arc cosine of their dot product would lose half of
+        the digits near 0, where the cosine is flat.
+        """
+        recording = self._read()
+        rule = recording._column("clip_rule")
+        chord = np.zeros(len(rule))
+        if recording.clipping_measured:
+            chord = np.where(rule == MEASURED, recording._column("clip_chord"), chord)
+        at = rule == CLIPNORM
+        if at.any():
+            chord[at] = _chord(recording.history, recording.clipped, at)
+        angle = np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1)))
+        return np.where(np.isfinite(recording.global_norm) & (rule != UNKNOWN), angle, np.nan)
+
+    @property
+    def measured(self):
+        """What was asked for besides norms, `{measure: {"layer/weight": array (steps,) or (steps, bins)}}`."""
+        recording = self._read()
+        return {measure: recording._by_weight(measure, MEASURES[measure]) for measure in recording.measures}
+
+    @property
+    def histogram_edges(self):
+        """Borders between the bins of a histogram: log10 of the absolute value of a gradient's entry."""
+        return HISTOGRAM_EDGES
+
+    @property
+    def nonfinite(self):
+        """The first NaN or infinite gradient, `(step, "layer/weight")`, or None."""
+        return self._read()._nonfinite
+
+    def to_frame(self):
+        """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "A table for pandas needs the package pandas. Received: an environment without it. "
+                "Install it, or write the same table as a file: recorder.to_csv(path)."
+            ) from error
+
+        recording = self._read()
+        tables = [pd.DataFrame(columns) for columns in recording._tables()]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=recording._header)
+
+    def to_csv(self, path):
+        """Write the table of `to_frame` as a CSV file, whole or not at all; return its path. Does without pandas."""
+        recording = self._read()
+        rows = (row for columns in recording._tables() for row in zip(*columns.values(), strict=True))
+        return write_csv(path, recording._header, rows)
+
+    def save(self, path):
+        """Write what was recorded to an .npz file, for `rnnkit.load`; return its path.
+
+        An older file of that name stays whole until the new one is complete.
+
+        Args:
+            path: where to write; the ending .npz is added if it is missing.
+
+        Returns:
+            The path written, a `pathlib.Path`.
+        """
+        path = as_path(path)
+        path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+        recording = self._read()
+        about = recording._about() | {"nonfinite": recording.nonfinite}
+        with atomic_writer(path) as file:
+            np.savez(file, about=json.dumps(about), steps=recording.steps, rows=recording._rows[: recording._count])
+        return path
+
+
+class Recording(Readings):
     """The gradient norms of a training run, one row per update of the weights.
 
     Args:
@@ -46,6 +173,9 @@ class Recording:
         self._rows = np.empty((0, self.columns), "float32")
         self._count = 0
         self._nonfinite = None
+
+    def _read(self):
+        return self
 
     def _layout(self):
         """Return which columns of a row hold which part, `{part: slice}`."""
@@ -130,32 +260,6 @@ class Recording:
     def __repr__(self):
         return f"<Recording: {self._count} updates of {len(self.weights)} weights>"
 
-    @property
-    def steps(self):
-        """Index of the update that each row shows, from 0: how many updates there had been before it."""
-        return self._steps[: self._count]
-
-    @property
-    def history(self):
-        """Norm of each weight's gradient before clipping, `{"layer/weight": array (steps,)}`."""
-        return self._by_weight("norm")
-
-    @property
-    def global_norm(self):
-        """Norm of all gradients together before clipping, array (steps,)."""
-        return self._column("global_norm")
-
-    @property
-    def clipped(self):
-        """Norm of each weight's gradient after clipping, `{"layer/weight": array (steps,)}`.
-
-        Under gradient accumulation: of the mean gradient that the optimizer used; NaN at steps at which it used none.
-        """
-        if not self._rules():
-            return self.history
-        measured = self._by_weight("clipped_norm") if self.clipping_measured else {}
-        return ByName({name: self._clipped(norms, measured.get(name)) for name, norms in self.history.items()})
-
     def _rules(self):
         """Return the rules by which any update was clipped."""
         return set(np.unique(self._column("clip_rule")).astype(int).tolist()) - {NONE}
@@ -175,50 +279,6 @@ class Recording:
         return left
 
     @property
-    def clipped_global_norm(self):
-        """Norm of all gradients together after clipping, array (steps,)."""
-        measured = self._column("clipped_global_norm") if self.clipping_measured else None
-        total = self._clipped(self.global_norm, measured)
-        at = self._column("clip_rule") == CLIPNORM
-        if at.any():  # each weight's by itself
-            squares = [np.square(norms[at], dtype="float64") for norms in self.clipped.values()]
-            together = np.sqrt(np.nansum(squares, axis=0))  # NaN: a weight that the update left alone
-            total[at] = np.where(np.isfinite(self.global_norm[at]), together, self.global_norm[at])
-        return total
-
-    @property
-    def clip_angle(self):
-        """Angle in degrees between all gradients together before clipping and after, array (steps,).
-
-        From the chord between the two directions: the arc cosine of their product would be blunt near 0.
-        """
-        rule, chord = self._column("clip_rule"), np.zeros(self._count)
-        if self.clipping_measured:
-            chord = np.where(rule == MEASURED, self._column("clip_chord"), chord)
-        at = rule == CLIPNORM
-        if at.any():  # each weight's gradient keeps its direction, so that the norms say it all
-            before, after = (
-                np.stack([norms[at] for norms in each.values()], axis=1).astype("float64")
-                for each in (self.history, self.clipped)
-            )
-            with np.errstate(invalid="ignore"):  # a gradient of zero has no direction: NaN
-                before /= np.sqrt(np.nansum(before**2, axis=1, keepdims=True))
-                after /= np.sqrt(np.nansum(after**2, axis=1, keepdims=True))
-            chord[at] = np.sqrt(np.nansum((before - after) ** 2, axis=1))
-        angle = np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1)))
-        return np.where(np.isfinite(self.global_norm) & (rule != UNKNOWN), angle, np.nan)
-
-    @property
-    def measured(self):
-        """What was asked for besides norms, `{measure: {"layer/weight": array (steps,) or (steps, bins)}}`."""
-        return {measure: self._by_weight(measure, MEASURES[measure]) for measure in self.measures}
-
-    @property
-    def nonfinite(self):
-        """The first NaN or infinite gradient, `(step, "layer/weight")`, or None."""
-        return self._nonfinite
-
-    @property
     def left_alone(self):
         """Weights that no update has changed so far: frozen, or trained by an optimizer that is not listened to."""
         return [name for name, norms in self.history.items() if self._nonfinite is None and np.isnan(norms).all()]
@@ -233,24 +293,6 @@ class Recording:
             if MEASURES[measure] == 1:
                 named |= _under(measure, arrays)
         return named
-
-    def to_frame(self):
-        """Return a tidy pandas table: step, layer, weight, norm, clipped_norm, and a column for each scalar measure."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "A table for pandas needs the package pandas. Received: an environment without it. "
-                "Install it, or write the same table as a file: recorder.to_csv(path)."
-            ) from error
-
-        tables = [pd.DataFrame(columns) for columns in self._tables()]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=self._header)
-
-    def to_csv(self, path):
-        """Write the table of `to_frame` as comma-separated values, and return the path written."""
-        rows = (row for columns in self._tables() for row in zip(*columns.values(), strict=True))
-        return write_csv(path, self._header, rows)
 
     @property
     def _header(self):
@@ -267,21 +309,20 @@ class Recording:
             columns += [measured[measure][name] for measure in header[5:]]
             yield dict(zip(header, columns, strict=True))
 
-    def save(self, path):
-        """Write the recording to an .npz file; an older file of that name stays whole until the new one is complete.
 
-        Args:
-            path: where to write; the ending .npz is added if it is missing.
+def _chord(before, after, at):
+    """Return the chord between all gradients together before and after clipping each of them by its own norm.
 
-        Returns:
-            The path written, a `pathlib.Path`.
-        """
-        path = as_path(path)
-        path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-        with atomic_writer(path) as file:
-            about = self._about() | {"nonfinite": self._nonfinite}
-            np.savez(file, about=json.dumps(about), steps=self.steps, rows=self._rows[: self._count])
-        return path
+    They keep their directions, so that the norms say it all: dicts from weight to an array (steps,), NaN where an
+    update left the weight alone. Only some updates are asked for, by a boolean array (steps,).
+    """
+    unit_before, unit_after = (
+        np.stack([norms[at] for norms in each.values()], axis=1).astype("float64") for each in (before, after)
+    )
+    with np.errstate(invalid="ignore"):  # a gradient of zero has no direction: NaN
+        unit_before /= np.sqrt(np.nansum(unit_before**2, axis=1, keepdims=True))
+        unit_after /= np.sqrt(np.nansum(unit_after**2, axis=1, keepdims=True))
+    return np.sqrt(np.nansum((unit_before - unit_after) ** 2, axis=1))
 
 
 def _possible_rules(recording):
@@ -323,16 +364,20 @@ def load(path):
     """
     with open(as_path(path), "rb") as opened:  # here: np.load would leave a broken archive open
         try:
-            return _read(opened)
-        except Exception as error:  # whatever there is in a file
-            raise ValueError(
-                "A recording must be an .npz file written by GradientRecorder.save. "
-                f"Received: {os.fspath(path)!r}, which cannot be read as one ({error}). Record and save the run again."
-            ) from error
+            about, steps, rows = _unpack(opened)
+        except Exception as error:  # of zipfile, NumPy and json, each of which has several for bytes that make no sense
+            raise _no_recording(path, error) from error
+    wrong = _wrong_part(about, steps, rows)
+    if wrong is not None:
+        raise _no_recording(path, f"its {wrong} are none that a recorder writes")
+    recording = Recording(**{name: about[name] for name in _ABOUT})
+    recording.append(steps, rows)
+    recording._nonfinite = about["nonfinite"] and tuple(about["nonfinite"])
+    return recording
 
 
-def _read(opened):
-    """Return the recording in an open file; raise whatever comes up, or a ValueError, where there is none."""
+def _unpack(opened):
+    """Return what an open file holds: what it says of its rows, the steps, and the rows."""
     size = os.fstat(opened.fileno()).st_size
     with zipfile.ZipFile(opened) as archive:  # `save` compresses nothing; a few kB of zip could be many GB of zeros
         unpacked = sum(part.file_size for part in archive.infolist())
@@ -340,23 +385,44 @@ def _read(opened):
         raise ValueError(f"it would be {unpacked:,} bytes long, unpacked from {size:,}")
     opened.seek(0)
     with np.load(opened, allow_pickle=False) as file:
-        about, steps, rows = json.loads(str(file["about"])), file["steps"], file["rows"]
-    recording = Recording(**{name: about[name] for name in _ABOUT})
-    wanted = {
-        "weights": isinstance(about["weights"], list)
-        and all(isinstance(name, str) for name in about["weights"])
-        and len(set(about["weights"])) == len(about["weights"]),
-        "clipping_measured": isinstance(about["clipping_measured"], bool),
-        "steps": steps.dtype == "int64" and steps.ndim == 1 and (np.diff(steps, prepend=-1) > 0).all(),
-        "rows": rows.dtype == "float32"
-        and rows.shape == (len(steps), recording.columns)
-        and np.isin(rows[:, recording._parts["clip_rule"]], _possible_rules(recording)).all(),
-        "nonfinite": about["nonfinite"] is None
-        or (len(about["nonfinite"]) == 2 and about["nonfinite"][1] in about["weights"]),
-    }
-    for part, right in wanted.items():
-        if not right:
-            raise ValueError(f"its {part} are none that a recorder writes")
-    recording.append(steps, rows)
-    recording._nonfinite = about["nonfinite"] and tuple(about["nonfinite"])
-    return recording
+        return json.loads(str(file["about"])), file["steps"], file["rows"]
+
+
+def _wrong_part(about, steps, rows):
+    """Return the name of a part that no recorder would have written, or None."""
+    if not isinstance(about, dict):
+        return "contents"
+    missing = [name for name in (*_ABOUT, "nonfinite") if name not in about]
+    if missing:
+        return missing[0]
+    weights = about["weights"]
+    if not _are_names(weights) or len(set(weights)) < len(weights):
+        return "weights"
+    if not isinstance(about["clipping_measured"], bool):
+        return "clipping_measured"
+    if not _are_names(about["measures"]) or not MEASURES.keys() >= set(about["measures"]):
+        return "measures"
+    if steps.dtype != "int64" or steps.ndim != 1 or not (np.diff(steps, prepend=-1) > 0).all():
+        return "steps"
+    empty = Recording(**{name: about[name] for name in _ABOUT})
+    if rows.dtype != "float32" or rows.shape != (len(steps), empty.columns):
+        return "rows"
+    if not np.isin(rows[:, empty._parts["clip_rule"]], _possible_rules(empty)).all():
+        return "rows"
+    nonfinite = about["nonfinite"]
+    if nonfinite is not None:
+        pair = isinstance(nonfinite, list) and len(nonfinite) == 2
+        if not pair or not isinstance(nonfinite[0], int) or nonfinite[1] not in weights:
+            return "nonfinite"
+    return None
+
+
+def _are_names(value):
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _no_recording(path, reason):
+    return ValueError(
+        "A recording must be an .npz file written by GradientRecorder.save. "
+        f"Received: {os.fspath(path)!r}, which cannot be read as one ({reason}). Record and save the run again."
+    )

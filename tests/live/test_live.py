@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import IPython.display
 import keras
-import matplotlib
 import nbformat
 import numpy as np
 import pytest
@@ -107,8 +106,7 @@ def test_it_draws_while_training_and_once_more_at_the_end(order, shown):
 
 def test_a_frame_is_the_picture_with_alt_text_and_caption():
     figure = Figure(figsize=(3, 2), facecolor="red")
-    with matplotlib.rc_context({"savefig.facecolor": "auto"}):  # a lesson's style, if another test left it, is white
-        data, metadata = live._bundle(figure, 'less than "1" & more', "at <last>")
+    data, metadata = live._bundle(figure, 'less than "1" & more', "at <last>")
     alt, source = re.search(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)"', data["text/html"]).groups()
     assert alt == "less than &quot;1&quot; &amp; more"
     assert "<figcaption>at &lt;last&gt;</figcaption>" in data["text/html"]

@@ -16,6 +16,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from rnnkit import plot
+from rnnkit.plot._curves import dark_shade
 
 
 @pytest.fixture(autouse=True)
@@ -532,6 +533,6 @@ def test_words_in_the_colour_of_their_line_can_be_read():
     with plt.style.context("rnnkit.course"):
         colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     for colour in colours:
-        channels = np.array(plot._dark(colour))
+        channels = np.array(dark_shade(colour))
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5  # WCAG 2.2, 1.4.3: contrast with white

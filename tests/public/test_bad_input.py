@@ -3,6 +3,7 @@
 import re
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from fast import EAGER, FAST
@@ -234,7 +235,7 @@ def test_a_layer_may_have_any_name_that_keras_takes(name, tmp_path):
         probes.gates(made, X, layers=name + "x")
     plot.gradient_norms(recorder).figure.savefig(tmp_path / "norms.png")
     plot.gates(gates).figure.savefig(tmp_path / "gates.png")
-    plot.plt.close("all")
+    plt.close("all")
 
 
 @pytest.mark.tensorflow
@@ -452,10 +453,10 @@ DRAWN = {
     ids=str,
 )
 def test_what_cannot_be_drawn_is_refused_and_leaves_no_figure(values, figure):
-    before = plot.plt.get_fignums()
+    before = plt.get_fignums()
     with pytest.raises(ValueError, match=r"Received"):
         DRAWN[figure](values)
-    assert plot.plt.get_fignums() == before
+    assert plt.get_fignums() == before
 
 
 @pytest.mark.tensorflow

@@ -383,7 +383,7 @@ def test_a_scan_over_many_steps():
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="elsewhere there is always room")
 def test_rows_that_find_no_room_are_counted(monkeypatch):
-    monkeypatch.setattr(rnnkit.recorders, "_ATTACHED_ROWS", 3)
+    monkeypatch.setattr(rnnkit.recorders._gradients, "_ATTACHED_ROWS", 3)
     loop, recorder = Loop(compiled=True), rnnkit.GradientRecorder()
     lost = pytest.warns(UserWarning, match="keeps 4 updates.*8 at once, of which the first 4 are lost")
     with lost, recorder.attach(loop.model, loop.optimizer):

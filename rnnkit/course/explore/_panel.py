@@ -1,19 +1,15 @@
 """Sliders above a picture: the part of the explorers that knows ipywidgets, and what stands in its place without."""
 
-import base64
-import html
 import importlib.util
-import io
 from collections.abc import Callable
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image  # comes with matplotlib
 
 from rnnkit import _display, plot
+from rnnkit._picture import as_html, as_quick_png, size_on_page
 
 _MOVE = "Made with the settings {settings}. Run this cell in JupyterLab, with ipywidgets installed, to move them."
 
@@ -75,20 +71,8 @@ def picture(explorer, settings):
 def _page(explorer, settings):
     """Return the picture as HTML, quickly: for a screen, not for print."""
     figure, alt, sentence = picture(explorer, settings)
-    figure.set_dpi(100)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    packed = io.BytesIO()
-    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    colours = pixels.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    colours.save(packed, "png", compress_level=1)
-    source = base64.b64encode(packed.getvalue()).decode()
-    width, height = pixels.size  # named, so that the page does not jump while the next picture is decoded
-    return (
-        f'<figure style="margin:0"><img alt="{html.escape(alt)}" src="data:image/png;base64,{source}" width="{width}" '
-        f'height="{height}" style="max-width:100%;height:auto"><figcaption style="line-height:1.4">'
-        f"{html.escape(sentence)}</figcaption></figure>"
-    )
+    # Of known size, so that the page does not jump while the next picture is decoded.
+    return as_html(as_quick_png(figure), alt, sentence, "line-height:1.4", **size_on_page(figure))
 
 
 def widget(explorer, settings):

@@ -9,14 +9,14 @@ from rnnkit import _backend
 from rnnkit._backend import keras
 from rnnkit._instrument import rnn_loop
 from rnnkit._instrument.checks import recurrent_layers
-from rnnkit._instrument.perturbation import perturbed
+from rnnkit._instrument.perturbation import perturbed, state_key
 from rnnkit._instrument.training_step import TrainStepHook
 from rnnkit.recorders._row_reader import RowReader
 
 ops = keras.ops
 
 
-class TrainingStates:
+class TrainingBatch:
     """One training run's norms of dL/dh_t, for every time step of every batch; an observer of its training step.
 
     Zeros are added to the states; where the training step's own backward pass comes by, they hear the derivative.
@@ -24,12 +24,13 @@ class TrainingStates:
     Args:
         model: the model in training; on one device.
         layers: names of recurrent layers, or None for all.
+        every: training steps between two records.
 
     Raises:
         ValueError: if there is no such layer, a layer is frozen, or the model is trained on several devices.
     """
 
-    def __init__(self, model, layers):
+    def __init__(self, model, layers, every):
         self._layers = recurrent_layers(model, layers)
         for key, layer in self._layers.items():
             if not layer.trainable_variables:
@@ -44,18 +45,20 @@ class TrainingStates:
                 f"Received: a model on {_backend.replicas(model)} of them. Pass a probe batch: "
                 "StateGradientRecorder(x, y)."
             )
+        self._every = every
         self._hook = TrainStepHook(model)
         self._reader = RowReader(self._receive, model.steps_per_execution)
         self._sizes = {}  # time steps of each state, {(layer, state): T}
         self._captured = {}  # norms of the update that is being made, {(layer, state): tensor (T,)}
         self._calls = []
-        self._steps, self._rows = [np.empty(0, "int64")], []
+        self._steps = [np.empty(0, "int64")]
+        self._rows = []
 
-    def begin_batch(self):
+    def begin_step(self, batch):
         """Listen to the next training step."""
         self._hook.install(self)
 
-    def end_batch(self):
+    def end_step(self, batch):
         """Read what was written, if it is time."""
         self._hook.remove()
         self._reader.after_call()
@@ -79,16 +82,27 @@ class TrainingStates:
         """Called by the hook: another training step will have a buffer of its own."""
         self._reader.release()
 
-    def records(self, every):
-        """Return the steps (n,) at which a record is due, and `{(layer, state): array (n, time)}`."""
-        self._reader.read()
-        steps = np.concatenate(self._steps)
-        if not len(steps):
-            return steps, {}
-        _, due = np.unique(steps // every, return_index=True)
+    @property
+    def steps(self):
+        """Training steps taken before each record, array (records,)."""
+        steps, due = self._due()
+        return steps[due]
+
+    def stacked(self):
+        """Return the records, one on the other, `{"layer": array (records, time)}`."""
+        _, due = self._due()
+        if not len(due):
+            return {}
         ends = np.cumsum(list(self._sizes.values()))[:-1]
         parts = np.split(np.concatenate(self._rows)[due], ends, axis=1)
-        return steps[due], dict(zip(self._sizes, parts, strict=True))
+        return {state_key(*state): part for state, part in zip(self._sizes, parts, strict=True)}
+
+    def _due(self):
+        """Read what was written; return the steps (n,) seen so far, and where among them a record is due."""
+        self._reader.read()
+        steps = np.concatenate(self._steps)
+        _, due = np.unique(steps // self._every, return_index=True)
+        return steps, due
 
     @contextmanager
     def during_step(self):
