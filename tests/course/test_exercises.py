@@ -1,4 +1,5 @@
 import doctest
+import importlib
 import math
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import rnnkit
 from rnnkit import exercises
 from rnnkit.course.exercises import Exercise, NotYet, choice, close, evaluate
+from rnnkit.course.exercises._evaluate import guarded
 
 LESSON = '''
 import numpy as np
@@ -214,10 +216,10 @@ def test_only_plain_functions_are_wrapped():
             return x
 
     model = Model()
-    assert exercises._guarded(model) is model
-    assert exercises._guarded(Unfinished) is Unfinished
-    assert exercises._guarded(right) is not right
-    assert exercises._guarded(right).__name__ == "right"
+    assert guarded(model) is model
+    assert guarded(Unfinished) is Unfinished
+    assert guarded(right) is not right
+    assert guarded(right).__name__ == "right"
 
 
 def test_changing_its_input_cannot_spoil_the_check():
@@ -233,7 +235,7 @@ def test_changing_its_input_cannot_spoil_the_check():
         parts[1]["w"][:] = 0
         return parts
 
-    exercises._guarded(zero)(nested)
+    guarded(zero)(nested)
     assert nested[0].all()
     assert nested[1]["w"].all()
 
@@ -531,8 +533,10 @@ def test_an_exercise_stands_in_its_lessons_file(lesson):
         exercises.catalogue()
 
 
-def test_examples_in_docstrings_run():
-    results = doctest.testmod(exercises, optionflags=doctest.ELLIPSIS)
+@pytest.mark.parametrize("part", ["", "._exercise", "._evaluate", "._examiners", "._catalogue"])
+def test_examples_in_docstrings_run(part):
+    module = importlib.import_module(f"rnnkit.course.exercises{part}")
+    results = doctest.testmod(module, extraglobs={"rnnkit": rnnkit}, optionflags=doctest.ELLIPSIS)
     assert results.attempted
     assert results.failed == 0
 

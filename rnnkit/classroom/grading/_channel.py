@@ -21,7 +21,7 @@ _DEEPEST = 40  # calls within calls, of the one end and the other
 # What examiners tell apart. An exception of another kind comes as an Exception that says which it was.
 _RAISED = {
     kind.__name__: kind
-    for kind in (exercises.NotYet, exercises._NotAttempted, NotImplementedError, ValueError, TypeError)
+    for kind in (exercises.NotYet, exercises.NotAttempted, NotImplementedError, ValueError, TypeError)
 }
 
 
@@ -109,7 +109,7 @@ class Channel:
         if "returned" not in frame:
             raise _data.malformed()
         if frame.get("idle") is True:
-            raise exercises._NotAttempted
+            raise exercises.NotAttempted
         changed = self.decode(frame.get("changed"))
         if not isinstance(changed, dict | None):
             raise _data.malformed()
@@ -133,7 +133,7 @@ class Channel:
             reply = {"returned": self.encode(returned)}
             if changed := {n: args[n] for n, was in before.items() if self.encode(args[n]) != was}:
                 reply["changed"] = self.encode(changed)
-            if returned is None and exercises._does_nothing(function):
+            if returned is None and exercises.does_nothing(function):
                 reply["idle"] = True
         except (Exception, SystemExit) as error:
             raised, reply = error, {"raised": _told(error, function)}
@@ -230,7 +230,7 @@ def _change(mine, value):
 def _told(error, function):
     """Return what the other end is to know of an exception."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if kind in (*_RAISED.values(), MemoryError)]
-    told = exercises._complaint(error, function)[:1000]
+    told = exercises.complaint(error, function)[:1000]
     return {"kind": kinds[0] if kinds else "", "text": str(error)[:1000], "told": told}
 
 
