@@ -3,13 +3,14 @@ import importlib
 import math
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import rnnkit
 from rnnkit import exercises
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, evaluate
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, evaluate, reject_known_mistakes
 from rnnkit.course.exercises._evaluate import guarded
 
 LESSON = '''
@@ -499,6 +500,43 @@ def test_quiz_gives_a_line_a_question(answer, status, lines):
     outcome = evaluate("quiz_99", answer)
     assert outcome.status == status
     assert lines is None or outcome.message.split("\n") == lines
+
+
+MISTAKES = (
+    Mistake("that is the sum.", lambda numbers: sum(numbers)),
+    Mistake("that is half of each.", lambda numbers: [number / 2 for number in numbers]),
+    Mistake("that is the number in print.", 0.5),
+    Mistake("this comes too late.", 0.5),
+)
+GIVEN = [np.ones(2), np.arange(2.0)]
+
+
+@pytest.mark.parametrize(
+    ("received", "told"),
+    [
+        (np.array([1.0, 2.0]), "the sum"),
+        (np.array([1.0, 2.0 + 1e-6]), "the sum"),
+        (np.array([1.0 + 0j, 2.0]), "the sum"),
+        ([1, 2], "the sum"),
+        ((np.array([0.5, 0.5]), [0.0, 0.5]), "half of each"),
+        (np.array([[0.5, 0.5], [0.0, 0.5]]), "half of each"),
+        (Fraction(1, 2), "in print"),
+    ],
+)
+def test_a_known_mistake_is_told(received, told):
+    with pytest.raises(NotYet, match=told):
+        reject_known_mistakes(received, MISTAKES, GIVEN)
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        np.array([1.0, 2.1]), np.array([[1.0, 2.0]]), np.array([1.0 + 1j, 2.0]), np.full(2, np.nan),
+        [np.array([0.5, 0.5])], [np.ones(2), np.ones(3)], "sum", None, ...,
+    ],
+)  # fmt: skip
+def test_what_is_no_known_mistake_is_passed_over(received):
+    reject_known_mistakes(received, MISTAKES, GIVEN)
 
 
 # --- the catalogue --------------------------------------------------------------------------------------------

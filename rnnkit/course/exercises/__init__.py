@@ -12,7 +12,7 @@ from rnnkit import _display
 from rnnkit.course.exercises import _progress
 from rnnkit.course.exercises._catalogue import catalogue, exists, unknown
 from rnnkit.course.exercises._evaluate import complaint, does_nothing, evaluate, outcome_of
-from rnnkit.course.exercises._examiners import choice, close, explained, quiz
+from rnnkit.course.exercises._examiners import Mistake, choice, close, explained, quiz, reject_known_mistakes
 from rnnkit.course.exercises._exercise import (
     CORRECT,
     MARKS,
@@ -30,6 +30,7 @@ __all__ = [
     "NOT_ATTEMPTED",
     "NOT_YET",
     "Exercise",
+    "Mistake",
     "NotAttempted",
     "NotYet",
     "Outcome",
@@ -46,6 +47,7 @@ __all__ = [
     "outcome_of",
     "progress",
     "quiz",
+    "reject_known_mistakes",
     "solution",
     "use_or_reference",
 ]

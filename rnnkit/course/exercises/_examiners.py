@@ -1,6 +1,7 @@
 """Examiners that lessons share: of numbers, of letters, and of what goes wrong in a known way."""
 
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,6 +75,58 @@ def _compare(received, expected, rtol, atol, what):
     wrong = ~np.isclose(received, expected, rtol=rtol, atol=atol)
     where = np.argwhere(wrong)[0].tolist()
     raise WrongNumbers(f"{what} is wrong in {wrong.sum()} of {wrong.size} numbers, first at index {where}.", wrong)
+
+
+class Mistake(NamedTuple):
+    """A wrong answer that people really give.
+
+    Args:
+        message: What to tell them: what is wrong, and what to do instead.
+        wrong: What they answer: a function of what the learner's function is given, or a value where that is asked for.
+    """
+
+    message: str
+    wrong: object
+
+
+def reject_known_mistakes(received, mistakes, *inputs, rtol=1e-5, atol=1e-8):
+    """Say in an examiner which mistake it is that gives the numbers received, if one of them does.
+
+    Args:
+        received: What the learner's answer gave: a number, an array, or a list or tuple of them.
+        mistakes: `Mistake`s; the first that fits is told.
+        *inputs: What the learner's function was given.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+
+    Raises:
+        NotYet: With the message of the mistake.
+
+    Example:
+        >>> mistakes = [Mistake("that is the sum. Divide it by their number.", np.sum)]
+        >>> reject_known_mistakes(2.0, mistakes, np.array([1.0, 3.0]))
+        >>> reject_known_mistakes(4.0, mistakes, np.array([1.0, 3.0]))
+        Traceback (most recent call last):
+        ...
+        rnnkit...NotYet: that is the sum. Divide it by their number.
+    """
+    for message, wrong in mistakes:
+        if _agree(received, wrong(*inputs) if callable(wrong) else wrong, rtol, atol):
+            raise NotYet(message)
+
+
+def _agree(received, wrong, rtol, atol):
+    """Tell whether an answer is the same as another one, part by part if both have parts."""
+    if isinstance(received, list | tuple) and isinstance(wrong, list | tuple):
+        pairs = zip(received, wrong, strict=False)
+        return len(received) == len(wrong) and all(_agree(part, other, rtol, atol) for part, other in pairs)
+    try:
+        numbers = np.asarray(received)
+        if not np.iscomplexobj(numbers):
+            numbers = numbers.astype(float)
+    except (TypeError, ValueError):  # `close` says what numbers should look like
+        return False
+    return numbers.shape == np.shape(wrong) and np.allclose(numbers, wrong, rtol=rtol, atol=atol)
 
 
 @contextmanager

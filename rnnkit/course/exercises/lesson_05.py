@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, explained, quiz
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, explained, quiz, reject_known_mistakes
 
 LESSON = "05"
 
@@ -22,6 +22,79 @@ def _norm(gradients):
     return np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients))
 
 
+def _norms(gradients):
+    return [np.linalg.norm(gradient) for gradient in gradients]
+
+
+def _divided_by(size):
+    """Return an answer that scales all gradients by threshold / size(gradients)."""
+    return lambda gradients, threshold: [gradient * (threshold / size(gradients)) for gradient in gradients]
+
+
+_CLIP_MISTAKES = (
+    Mistake(
+        "you return the gradients as they were, though their norm exceeds the threshold.",
+        lambda gradients, threshold: gradients,
+    ),
+    Mistake(
+        "each array is scaled by its own norm: that is `clipnorm`, and it turns the step. One norm, and one factor, "
+        "for all arrays together.",
+        lambda gradients, threshold: [g * min(1, threshold / np.linalg.norm(g)) for g in gradients],
+    ),
+    Mistake(
+        "each number is cut on its own: that is clipping by value, and it turns the step.",
+        lambda gradients, threshold: [np.clip(g, -threshold, threshold) for g in gradients],
+    ),
+    Mistake(
+        "the square root is missing: the norm is the root of the sum of squares.",
+        _divided_by(lambda gradients: _norm(gradients) ** 2),
+    ),
+    Mistake(
+        "the norms of the arrays are added up. Add their squares, then take the root.",
+        _divided_by(lambda gradients: sum(_norms(gradients))),
+    ),
+    Mistake(
+        "the norm is not the largest number, but the root of the sum of all squares.",
+        _divided_by(lambda gradients: max(np.abs(gradient).max() for gradient in gradients)),
+    ),
+    Mistake(
+        "the norm is not the largest of the arrays' norms. Add up their squares, then take the root.",
+        _divided_by(lambda gradients: max(_norms(gradients))),
+    ),
+    Mistake(
+        "the norms of the arrays are averaged. Add up their squares, then take the root.",
+        _divided_by(lambda gradients: np.mean(_norms(gradients))),
+    ),
+    Mistake(
+        "the factor is threshold / norm, without anything added to the norm.",
+        _divided_by(lambda gradients: _norm(gradients) + 1),
+    ),
+    Mistake(
+        "the squares are averaged. The norm is the root of their sum.",
+        _divided_by(lambda gradients: _norm(gradients) / np.sqrt(sum(gradient.size for gradient in gradients))),
+    ),
+    Mistake(
+        "the absolute values are added up. Add the squares, then take the root.",
+        _divided_by(lambda gradients: sum(np.abs(gradient).sum() for gradient in gradients)),
+    ),
+    *(
+        Mistake(
+            f"that is the norm of one of the arrays, number {place}. Add up the squares of all, then take the root.",
+            _divided_by(lambda gradients, place=place: _norms(gradients)[place]),
+        )
+        for place in range(3)
+    ),
+    Mistake(
+        "the root is taken twice: the norm is the root of the sum of squares.",
+        _divided_by(lambda gradients: np.sqrt(_norm(gradients))),
+    ),
+    Mistake(
+        "the factor stands upside down: it is threshold / norm.",
+        lambda gradients, threshold: [g * (_norm(gradients) / threshold) for g in gradients],
+    ),
+)
+
+
 def _examine_clip(answer):
     draw = np.random.default_rng(0)
     large = [3 * draw.normal(size=shape) for shape in ((2, 4), (4, 4), (4,))]
@@ -37,40 +110,7 @@ def _examine_clip(answer):
     with explained(TypeError, "list", a_list), explained(ValueError, "inhomogeneous", different_shapes):
         received = _as_list(answer(large, 1.0), large)
     norm = _norm(large)
-    each = [np.linalg.norm(gradient) for gradient in large]
-    largest, count = max(np.abs(gradient).max() for gradient in large), sum(gradient.size for gradient in large)
-    for mistake, wrong in {
-        "you return the gradients as they were, though their norm exceeds the threshold": large,
-        "each array is scaled by its own norm: that is `clipnorm`, and it turns the step. One norm, and one factor, "
-        "for all arrays together": [g * min(1, 1 / n) for g, n in zip(large, each, strict=True)],
-        "each number is cut on its own: that is clipping by value, and it turns the step": [
-            np.clip(g, -1, 1) for g in large
-        ],
-        "the square root is missing: the norm is the root of the sum of squares": [g / norm**2 for g in large],
-        "the norms of the arrays are added up. Add their squares, then take the root": [g / sum(each) for g in large],
-        "the norm is not the largest number, but the root of the sum of all squares": [g / largest for g in large],
-        "the norm is not the largest of the arrays' norms. Add up their squares, then take the root": [
-            g / max(each) for g in large
-        ],
-        "the norms of the arrays are averaged. Add up their squares, then take the root": [
-            g / np.mean(each) for g in large
-        ],
-        "the factor is threshold / norm, without anything added to the norm": [g / (norm + 1) for g in large],
-        "the squares are averaged. The norm is the root of their sum": [g * np.sqrt(count) / norm for g in large],
-        "the absolute values are added up. Add the squares, then take the root": [
-            g / sum(np.abs(one).sum() for one in large) for g in large
-        ],
-        **{
-            f"that is the norm of one of the arrays, number {place}. Add up the squares of all, then take the root": [
-                g / n for g in large
-            ]
-            for place, n in enumerate(each)
-        },
-        "the root is taken twice: the norm is the root of the sum of squares": [g / np.sqrt(norm) for g in large],
-        "the factor stands upside down: it is threshold / norm": [g * norm for g in large],
-    }.items():
-        if all(np.allclose(part, other) for part, other in zip(received, wrong, strict=True)):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _CLIP_MISTAKES, large, 1.0)
     close([gradient / norm for gradient in large], what="what you return")(received)
     halved = _as_list(answer(large, 0.5), large)
     if np.allclose(_norm(halved), 0.25):
@@ -118,30 +158,41 @@ def threshold_from(norms, times=1.0):
     return times * norms[np.isfinite(norms)].mean()
 
 
+_THRESHOLD_MISTAKES = (
+    Mistake("that is the median. The rule that is tested here uses the mean, which large norms pull up.", np.median),
+    Mistake("that is the largest norm: then nothing would ever be clipped.", np.max),
+    Mistake("that is the root mean square. Take the plain mean.", lambda norms: np.sqrt(np.mean(norms**2))),
+    Mistake("that is the last norm of the recording. Average over all of them.", lambda norms: norms[-1]),
+    Mistake("that is the sum. Divide it by the number of norms.", np.sum),
+    Mistake(
+        "you leave out the last norm. Not every recording ends in NaN: ask each norm whether it is a number, with "
+        "np.isfinite.",
+        lambda norms: norms[:-1].mean(),
+    ),
+)
+_TIMES_MISTAKES = (
+    Mistake(
+        "`times` has no effect: five times the mean was asked for, and once came back.",
+        lambda norms, times: norms.mean(),
+    ),
+    Mistake(
+        "the mean is divided by `times`. For times=5, five times the mean is asked for.",
+        lambda norms, times: norms.mean() / times,
+    ),
+    Mistake(
+        "`times` is added to the mean. For times=5, five times the mean is asked for.",
+        lambda norms, times: times + norms.mean(),
+    ),
+)
+
+
 def _examine_threshold(answer):
     norms = np.random.default_rng(0).lognormal(sigma=1.5, size=200)
     if np.shape(answer(norms)) != ():
         raise NotYet(f"a threshold is one number; received an array of shape {np.shape(answer(norms))}.")
-    for mistake, wrong in {
-        "that is the median. The rule that is tested here uses the mean, which large norms pull up": np.median(norms),
-        "that is the largest norm: then nothing would ever be clipped": norms.max(),
-        "that is the root mean square. Take the plain mean": np.sqrt(np.mean(norms**2)),
-        "that is the last norm of the recording. Average over all of them": norms[-1],
-        "that is the sum. Divide it by the number of norms": norms.sum(),
-        "you leave out the last norm. Not every recording ends in NaN: ask each norm whether it is a number, with "
-        "np.isfinite": norms[:-1].mean(),
-    }.items():
-        if np.isclose(float(answer(norms)), wrong):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(float(answer(norms)), _THRESHOLD_MISTAKES, norms)
     close(norms.mean(), what="the threshold for times=1")(answer(norms))
-    if np.isclose(float(answer(norms, 5.0)), norms.mean()):
-        raise NotYet("`times` has no effect: five times the mean was asked for, and once came back.")
-    for mistake, wrong in {
-        "the mean is divided by `times`": norms.mean() / 5,
-        "`times` is added to the mean": 5 + norms.mean(),
-    }.items():
-        if np.isclose(float(answer(norms, 5.0)), wrong):
-            raise NotYet(f"{mistake}. For times=5, five times the mean is asked for.")
+    reject_known_mistakes(float(answer(norms, 5.0)), _TIMES_MISTAKES, norms, 5.0)
     close(5 * norms.mean(), what="the threshold for times=5")(answer(norms, 5.0))
     broken = [np.inf, np.nan]
     with np.errstate(all="ignore"):
