@@ -11,7 +11,7 @@ import os
 from rnnkit import _display
 from rnnkit.course.exercises import _progress
 from rnnkit.course.exercises._catalogue import catalogue, exists, unknown
-from rnnkit.course.exercises._evaluate import complaint, does_nothing, evaluate, outcome_of
+from rnnkit.course.exercises._evaluate import complaint, does_nothing, evaluate, outcome_of, unguarded
 from rnnkit.course.exercises._examiners import Mistake, choice, close, explained, quiz, reject_known_mistakes
 from rnnkit.course.exercises._exercise import (
     CORRECT,
@@ -49,6 +49,7 @@ __all__ = [
     "quiz",
     "reject_known_mistakes",
     "solution",
+    "unguarded",
     "use_or_reference",
 ]
 

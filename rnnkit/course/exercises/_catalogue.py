@@ -3,6 +3,8 @@
 import difflib
 import functools
 import pkgutil
+import re
+from dataclasses import replace
 from importlib import import_module
 
 
@@ -14,7 +16,7 @@ def catalogue():
         A dict from name to `Exercise`, in the order of the lessons.
 
     Raises:
-        ValueError: If two exercises share a name, or one stands in another lesson's file.
+        ValueError: If two exercises share a name.
 
     Example:
         >>> all(exercise.name == name for name, exercise in catalogue().items())
@@ -22,21 +24,15 @@ def catalogue():
     """
     found = {}
     package = import_module(__package__)
-    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
-        if not module.startswith("lesson_"):
-            continue
-        for exercise in import_module(f"{__package__}.{module}").EXERCISES:
+    files = (re.fullmatch(r"lesson_(\d\d)", info.name) for info in pkgutil.iter_modules(package.__path__))
+    for lesson in sorted(file[1] for file in files if file):
+        for exercise in import_module(f"{__package__}.lesson_{lesson}").EXERCISES:
             if exercise.name in found:
                 raise ValueError(
                     f"Exercise names are unique in the course; {exercise.name!r} is in lessons "
-                    f"{found[exercise.name].lesson} and {exercise.lesson}. Rename one."
+                    f"{found[exercise.name].lesson} and {lesson}. Rename one."
                 )
-            if module != f"lesson_{exercise.lesson}":
-                raise ValueError(
-                    f"Exercise {exercise.name!r} of lesson {exercise.lesson} stands in {module}.py. "
-                    f"Move it to lesson_{exercise.lesson}.py, or correct its lesson."
-                )
-            found[exercise.name] = exercise
+            found[exercise.name] = replace(exercise, lesson=lesson)
     return found
 
 

@@ -112,7 +112,7 @@ def guarded(answer):
             they stay as they are.
 
     Returns:
-        The wrapped function, or the answer itself.
+        The wrapped function, or the answer itself. `unguarded` gives back what was wrapped.
     """
     if not inspect.isroutine(answer):
         return answer
@@ -126,7 +126,26 @@ def guarded(answer):
             raise NotAttempted
         return result
 
+    call.unguarded = answer
     return call
+
+
+def unguarded(answer):
+    """Return the learner's own function, in an examiner that looks at what becomes of its arguments.
+
+    Args:
+        answer: What the examiner was given.
+
+    Returns:
+        The function, to which the arguments go as they are; or the answer, if it was not wrapped.
+
+    Example:
+        >>> numbers = [2, 1]
+        >>> unguarded(guarded(list.sort))(numbers)
+        >>> numbers
+        [1, 2]
+    """
+    return getattr(answer, "unguarded", answer)
 
 
 def _copied(value):
@@ -137,6 +156,14 @@ def _copied(value):
     if isinstance(value, dict):
         return {key: _copied(part) for key, part in value.items()}
     return value
+
+
+def _operations(code):
+    return {step.opname for step in dis.get_instructions(code)}
+
+
+# Of the Python that runs, for each has its own. (The source would tell as well, but there is none in a `%%time` cell.)
+_OF_AN_EMPTY_FUNCTION = {"NOP", *_operations((lambda: None).__code__)}
 
 
 def does_nothing(function):
@@ -153,5 +180,4 @@ def does_nothing(function):
         (True, False)
     """
     code = getattr(inspect.unwrap(function), "__code__", None)
-    idle = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
-    return code is not None and {step.opname for step in dis.get_instructions(code)} <= idle
+    return code is not None and _operations(code) <= _OF_AN_EMPTY_FUNCTION

@@ -38,7 +38,6 @@ class Exercise:
 
     Args:
         name: snake_case, unique in the course: what the learner passes to `check`.
-        lesson: The lesson's two digits, `"01"`.
         hints: Two or more, from a nudge to nearly the answer.
         reference: A right answer, the one that `use_or_reference` carries on with: a function or a value.
         examine: Called with an attempted answer. Raises `NotYet(why)` when it is not right, and
@@ -46,28 +45,27 @@ class Exercise:
             and a returned string is told to the learner as a remark. A learner's function arrives wrapped: what it
             is passed is copied, so that it cannot spoil the examiner's data.
         solution: The text that `solution` shows; unless given, the reference's source code or its value.
+        lesson: The lesson's two digits, `"01"`: not to be given, for the catalogue takes them from the file's name.
 
     Raises:
         ValueError: If a field breaks one of these rules.
 
     Example:
         >>> hints = ("A half is 1 / 2.", "As a decimal, it starts with 0.")
-        >>> Exercise("half", "00", hints, 0.5, rnnkit.exercises.close(0.5)).solution_text()
+        >>> Exercise("half", hints, 0.5, rnnkit.exercises.close(0.5)).solution_text()
         '0.5'
     """
 
     name: str
-    lesson: str
     hints: tuple[str, ...]
     reference: object
     examine: Callable[[object], str | None]
     solution: str = ""
+    lesson: str = ""
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", self.name):
             raise ValueError(f"An exercise's name is snake_case; received {self.name!r}. Rename it.")
-        if not re.fullmatch(r"\d\d", self.lesson):
-            raise ValueError(f"Exercise {self.name}: the lesson is two digits, such as '01'; received {self.lesson!r}.")
         if isinstance(self.hints, str) or len(self.hints) < 2:
             raise ValueError(
                 f"Exercise {self.name} needs a tuple of two hints or more; received {self.hints!r}. "

@@ -373,7 +373,6 @@ _examine_quiz = quiz(
 EXERCISES = (
     Exercise(
         "to_keras",
-        "00",
         (
             "A SimpleRNN computes tanh(x @ kernel + h @ recurrent_kernel + bias), with x and h as rows. Transpose the "
             "lecture's W_h h.",
@@ -385,7 +384,6 @@ EXERCISES = (
     ),
     Exercise(
         "gate_held_open",
-        "00",
         (
             "Look at the row 'new state' of the table: which letter multiplies the old state in Keras?",
             "Put z = 1 into h = z * h_prev + (1 - z) * hh. What is left?",
@@ -396,7 +394,6 @@ EXERCISES = (
     ),
     Exercise(
         "backward",
-        "00",
         (
             "One step forwards is: multiply by W_h, add, tanh. Backwards the same things happen in the opposite "
             "order: first the slope of tanh, then the matrix, transposed.",
@@ -408,7 +405,6 @@ EXERCISES = (
     ),
     Exercise(
         "recurrent_weight_gradient",
-        "00",
         (
             "At step t the weight [i, j] is multiplied by h[t-1][j], and moves unit i before its tanh.",
             "One step's share is np.outer(slope_t * g[t], h[t-1]), with slope_t = 1 - h[t]**2.",
@@ -419,7 +415,6 @@ EXERCISES = (
     ),
     Exercise(
         "growing_gradient",
-        "00",
         (
             "The inputs are so small that tanh is nearly the identity at first: a step backwards multiplies by "
             "W_h.T, eight times over.",
@@ -432,7 +427,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_00",
-        "00",
         (
             "Each question is answered somewhere above: in the flow figure, the table (twice), the figure of the step "
             "size, and the experiment with two clipping rules.",

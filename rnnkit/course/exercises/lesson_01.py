@@ -6,9 +6,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "01"
-
-
 # --- the chain rule, step by step ---------------------------------------------------------------------------------
 
 
@@ -289,7 +286,6 @@ def _examine_kernel(answer):
 EXERCISES = (
     Exercise(
         "backpropagate_states",
-        LESSON,
         (
             "Start from `last` and a list that holds it; loop over t from the last step down to 1.",
             "One step back is: times the slope 1 - h[t]**2, then `@ W.T`. Append it; at the end reverse the list.",
@@ -299,7 +295,6 @@ EXERCISES = (
     ),
     Exercise(
         "predicted_rate",
-        LESSON,
         (
             "The spectral radius is the largest absolute value among `np.linalg.eigvals(W)`.",
             "The mean slope is `np.mean(1 - h**2)`, over every example, step and unit. Return the product.",
@@ -309,7 +304,6 @@ EXERCISES = (
     ),
     Exercise(
         "gain_of_two",
-        LESSON,
         (
             "Each step multiplies the gradient by the kernel *and* by the slopes 1 - h**2. What does a larger "
             "kernel do to h?",
@@ -328,7 +322,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_kernel",
-        LESSON,
         (
             "An orthogonal matrix loses a few percent a step to the slopes of tanh. What if it were a little larger?",
             "`q, r = np.linalg.qr(rng.normal(size=(units, units)))`: q is orthogonal. Try gains from 1 to 1.5.",
@@ -338,7 +331,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_01",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two b, one a and two c.",

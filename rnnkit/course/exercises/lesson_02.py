@@ -7,9 +7,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, explained, quiz, reject_known_mistakes
 
-LESSON = "02"
-
-
 # --- accuracy, range by range -------------------------------------------------------------------------------------
 
 
@@ -218,7 +215,6 @@ def _examine_sentence(answer):
 EXERCISES = (
     Exercise(
         "accuracy_by",
-        LESSON,
         (
             "For one range: which examples have `value >= low` and `value < high`? The mean of `right` over them.",
             "`right[(value >= low) & (value < high)].mean()`, for each pair in `zip(edges, edges[1:])`.",
@@ -228,7 +224,6 @@ EXERCISES = (
     ),
     Exercise(
         "attractors_at_test",
-        LESSON,
         (
             "Which rule is right for most of the sentences it is trained on, and needs a memory of one word?",
             "Going by the last noun is right for 97 % of them. How often is it right if every noun is an attractor?",
@@ -246,7 +241,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_sentence",
-        LESSON,
         (
             "The subject is the first noun. Choose a last noun of the other number.",
             'Such as "the writer of the books", but one attractor rarely turns the LSTM round. Try three or four.',
@@ -257,7 +251,6 @@ EXERCISES = (
     ),
     Exercise(
         "always_one",
-        LESSON,
         (
             "Simulate it: a, b = rng.uniform(size=(2, 100_000)); what is the mean of (a + b - 1)**2?",
             "On paper: the variance of a uniform number on [0, 1] is 1/12, and variances of independent numbers add.",
@@ -267,7 +260,6 @@ EXERCISES = (
     ),
     Exercise(
         "copy_memory_cost",
-        LESSON,
         (
             "How many steps cost something, and how much is a guess among 8? Over how many steps is it averaged?",
             "Ten steps at ln 8 each, averaged over delay + 20 steps.",
@@ -277,7 +269,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_02",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two b, two c and one a.",

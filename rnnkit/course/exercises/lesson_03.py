@@ -6,9 +6,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "03"
-
-
 # --- the cell -----------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +296,6 @@ def _examine_bias(answer):
 EXERCISES = (
     Exercise(
         "lstm_step",
-        LESSON,
         (
             "One product makes all four parts, (batch, 4 * units). Three are gates, fractions between 0 and 1; the "
             "fourth is what is written, and may be negative. Which function squashes which?",
@@ -311,7 +307,6 @@ EXERCISES = (
     ),
     Exercise(
         "forget_product",
-        LESSON,
         (
             "As in lesson 01: start from `last`, walk back. If c_t = f_t * c_{t-1}, what is dc_t / dc_{t-1}?",
             "Loop over t from the last step down to 1; one step back is `gradients[-1] * f[t]`. At the end reverse.",
@@ -321,7 +316,6 @@ EXERCISES = (
     ),
     Exercise(
         "bias_for_half_life",
-        LESSON,
         (
             "After `steps` steps half is left: f**steps = 1/2. Solve for f first.",
             "The sigmoid's inverse is b = ln(f / (1 - f)): `np.log(f / (1 - f))`, with `f = 0.5 ** (1 / steps)`.",
@@ -331,7 +325,6 @@ EXERCISES = (
     ),
     Exercise(
         "without_forget_gate",
-        LESSON,
         (
             "With f = 1 the memory is a running sum, c_t = c_{t-1} + i_t * g_t. Which task needs something to go away?",
             "Keeping needs no forgetting. To replace an old symbol by a new one, the old must be taken out of the sum.",
@@ -349,7 +342,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_lstm_bias",
-        LESSON,
         (
             "You know which forget bias has a half-life of the order of 200 steps, and that what comes through h adds "
             "to it. Which gate decides how much is written, and so how much of h comes back into c?",
@@ -361,7 +353,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_03",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",

@@ -6,9 +6,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "04"
-
-
 # --- one step of a GRU --------------------------------------------------------------------------------------------
 
 
@@ -286,7 +283,6 @@ def _examine_layer(answer):
 EXERCISES = (
     Exercise(
         "gru_step",
-        LESSON,
         (
             "Each gate is `ops.sigmoid` of what comes from x plus what comes from h; the candidate is an `ops.tanh`.",
             "The reset gate multiplies the state's part only, g = tanh(x_g + r * h_g). z keeps: z * h + (1 - z) * g.",
@@ -306,7 +302,6 @@ EXERCISES = (
     ),
     Exercise(
         "to_lecture",
-        LESSON,
         (
             "The lecture's gate must be 1 - z. What do you have to do to a for sigmoid to give 1 - sigmoid(a)?",
             "sigmoid(-a) = 1 - sigmoid(a): negate the first `units` columns of all three weights. Copy them first.",
@@ -316,7 +311,6 @@ EXERCISES = (
     ),
     Exercise(
         "recall_first",
-        LESSON,
         (
             "The first symbol is not learned before a gradient reaches it. Look at the figure of six fresh networks.",
             "One of the three, as Keras starts it, loses far less there than the two others. That one leads; between "
@@ -336,7 +330,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_layer",
-        LESSON,
         (
             "The default GRU hears nothing of the first symbol; what mends that costs no parameter.",
             "Look at the table of half-lives: which update bias keeps something over 40 steps? A layer takes it as "
@@ -351,7 +344,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_04",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",

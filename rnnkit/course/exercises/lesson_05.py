@@ -2,10 +2,17 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, explained, quiz, reject_known_mistakes
-
-LESSON = "05"
-
+from rnnkit.course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    choice,
+    close,
+    explained,
+    quiz,
+    reject_known_mistakes,
+    unguarded,
+)
 
 # --- clipping -----------------------------------------------------------------------------------------------------
 
@@ -126,17 +133,13 @@ def _examine_clip(answer):
         nothing = _as_list(answer([np.zeros(3), np.zeros(2)], 1.0), [np.zeros(3), np.zeros(2)])
     if not all(np.array_equal(part, 0 * part) for part in nothing):
         raise NotYet("gradients of zero come back as NaN: 0 / 0. Only divide when the norm exceeds the threshold.")
-    passed = _Uncopied(gradient.copy() for gradient in large)
-    answer(passed, 1.0)
+    passed = [gradient.copy() for gradient in large]
+    unguarded(answer)(passed, 1.0)
     if len(passed) != len(large) or not all(map(np.array_equal, passed, large)):
         raise NotYet(
             "the gradients that you were given have changed: `*=` or an assignment into the list writes into what "
             "belongs to the caller, who may compare before and after. Return new arrays, gradient * factor."
         )
-
-
-class _Uncopied(list):
-    """A list that reaches a learner's function as it is, so that a change of it shows."""
 
 
 def _as_list(received, gradients):
@@ -300,7 +303,6 @@ def _examine_own_rule(answer):
 EXERCISES = (
     Exercise(
         "clip_by_global_norm",
-        LESSON,
         (
             "One norm for everything: add up the squares of all numbers of all arrays, then take the square root.",
             "If norm <= threshold, return the gradients. Otherwise multiply each array by threshold / norm.",
@@ -310,7 +312,6 @@ EXERCISES = (
     ),
     Exercise(
         "threshold_from",
-        LESSON,
         (
             "`np.isfinite(norms)` is True where a norm is a number. The mean of those, and nothing else.",
             "`norms[np.isfinite(norms)].mean()`, times `times`.",
@@ -320,7 +321,6 @@ EXERCISES = (
     ),
     Exercise(
         "three_times_the_rate",
-        LESSON,
         (
             "How long is a step whose gradient was clipped?",
             "A clipped step is exactly rate times threshold long. With 0.1 it was the long steps that failed.",
@@ -339,7 +339,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_step",
-        LESSON,
         (
             "On the wall the gradient is hundreds of times longer than elsewhere. What may a step be at most?",
             "`point - 0.2 * clip([gradient], 0.5)[0]` is one answer. Steps could also shrink as the gradient grows: "
@@ -350,7 +349,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_05",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",

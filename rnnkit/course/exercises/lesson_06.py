@@ -4,9 +4,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "06"
-
-
 # --- from a recording to a curve ----------------------------------------------------------------------------------
 
 
@@ -238,7 +235,6 @@ def _examine_block(answer):
 EXERCISES = (
     Exercise(
         "by_depth",
-        LESSON,
         (
             "The names of the middle layers' weights begin with `layer_`; those of gates have a `gate` in them. "
             "What does sorted(...) do with the rest?",
@@ -250,7 +246,6 @@ EXERCISES = (
     ),
     Exercise(
         "gate_bias_of_minus_four",
-        LESSON,
         (
             "How much of the gradient is left after 40 layers that each pass on 88 %? And 98 %?",
             "0.88 to the power of 40 is 0.006; 0.982 to the power of 40 is 0.48. And each layer still adds its 2 %.",
@@ -269,7 +264,6 @@ EXERCISES = (
     ),
     Exercise(
         "highway_from_gru",
-        LESSON,
         (
             "With the reset gate open the candidate is tanh(h W_h + b_h). Which of T and 1 - T is z?",
             "T = 1 - z, and 1 - sigmoid(a) = sigmoid(-a): so W_T and b_T are the first third of W and b, with the sign "
@@ -280,7 +274,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_block",
-        LESSON,
         (
             "Twenty residual layers gained five- to tenfold, so that forty gain too much. What makes each add less? "
             "And how much does a highway layer pass on, if its gate starts at -4?",
@@ -300,7 +293,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_06",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two a, two b and one c.",

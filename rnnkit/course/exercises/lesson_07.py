@@ -2,10 +2,17 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, explained, quiz, reject_known_mistakes
-
-LESSON = "07"
-
+from rnnkit.course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    choice,
+    close,
+    explained,
+    quiz,
+    reject_known_mistakes,
+    unguarded,
+)
 
 # --- both ways ----------------------------------------------------------------------------------------------------
 
@@ -199,24 +206,15 @@ def _examine_max(answer):
     if received.shape == (2,):
         raise NotYet("the reviews of the batch have been pooled together. Each keeps its own: (batch, units).")
     close(max_over_words(states, mask), what="the result")(received)
-    kept = states.copy()
-    passed = states.view(_Uncopied)
-    answer(passed, mask)
-    if not np.array_equal(np.asarray(passed), kept):
+    passed = states.copy()
+    unguarded(answer)(passed, mask)
+    if not np.array_equal(passed, states):
         raise NotYet("the states that you were given have changed: states[~mask] = ... writes into them. Copy first.")
-
-
-class _Uncopied(np.ndarray):
-    """An array that reaches a learner's function as it is, so that a change of it shows."""
-
-    def copy(self):
-        return self.view(np.ndarray)
 
 
 EXERCISES = (
     Exercise(
         "both_ways",
-        LESSON,
         (
             "`x[:, ::-1]` turns the words round. Which word does the first of read_back's states then belong to?",
             "Turn its states round in the same way as the words, then lay them beside those of read.",
@@ -228,7 +226,6 @@ EXERCISES = (
     ),
     Exercise(
         "no_hidden_layer",
-        LESSON,
         (
             "A linear output adds a number for what the left half knows and one for what the right half knows.",
             "Praise: plain + good, not + bad. Blame: plain + bad, not + good. No sum of two numbers gets all four "
@@ -249,7 +246,6 @@ EXERCISES = (
     ),
     Exercise(
         "four_reviews",
-        LESSON,
         (
             "Two things decide: the 'not' and the adjective. Two values each make four reviews.",
             "Each review needs one partner that differs only in the adjective, and one that differs only in the 'not'.",
@@ -260,7 +256,6 @@ EXERCISES = (
     ),
     Exercise(
         "max_over_words",
-        LESSON,
         (
             "What must the padding be replaced by, so that it is never the largest?",
             "np.where chooses between two arrays. The mask is (batch, time): it needs a third axis.",
@@ -271,7 +266,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_07",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two a, one b and two c.",

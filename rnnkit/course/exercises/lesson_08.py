@@ -8,9 +8,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "08"
-
-
 # --- paths through the grid ---------------------------------------------------------------------------------------
 
 
@@ -439,7 +436,6 @@ def _examine_stack(answer):
 EXERCISES = (
     Exercise(
         "count_paths",
-        LESSON,
         (
             "Two moves lead into a state: from the state on its left, and from the one below. Add up the ways.",
             "Make an array of ones, (layers, steps). For each layer from 1 on and each step from 1 on: "
@@ -450,7 +446,6 @@ EXERCISES = (
     ),
     Exercise(
         "wire",
-        LESSON,
         (
             "Start from the plain loop. What does the next layer read: what this one says, a sum, or both together?",
             "For residual, from the second layer on, `reads = keras.layers.add([reads, says])`; for dense, always, "
@@ -461,7 +456,6 @@ EXERCISES = (
     ),
     Exercise(
         "linear_probe",
-        LESSON,
         (
             "Each state of each sequence is one example: reshape to (examples, units), add a column of ones.",
             "`np.linalg.lstsq(train, np.eye(3)[labels], rcond=None)[0]` fits; the largest of the three outputs "
@@ -472,7 +466,6 @@ EXERCISES = (
     ),
     Exercise(
         "one_layer_faster",
-        LESSON,
         (
             "What did the low rate do to one layer: keep it from *representing* the answer, or from getting there?",
             "A recurrent layer of 24 units has room for nine cases. What it lacked was progress per update.",
@@ -490,7 +483,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_stack",
-        LESSON,
         (
             "Few layers leave more weights for each. What did one layer reach at other rates, and which skips did well "
             "at two?",
@@ -502,7 +494,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_08",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "Ask of each answer: which printed number or which figure of this lesson speaks for it, and which against?",

@@ -8,7 +8,6 @@ import numpy as np
 
 from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "09"
 SEEDS = (0, 1)  # of the two trainings by which a model is examined
 
 
@@ -416,7 +415,6 @@ def _examine_draw(answer):
 EXERCISES = (
     Exercise(
         "diagnoses",
-        LESSON,
         (
             "Begin with the loss: is it flat, wild, or too good? Then the norms of the weights, then the last panel.",
             "A straight line on a log axis is a factor a step. Each of 1, 3, 5, 6 carries its sign openly: saturated "
@@ -426,13 +424,12 @@ EXERCISES = (
         _examine_diagnoses,
     ),
     *(
-        Exercise(f"patient_{number}", LESSON, hints, _reference(text), _examine_patient(number), solution=text)
+        Exercise(f"patient_{number}", hints, _reference(text), _examine_patient(number), solution=text)
         for number, (hints, text) in CURES.items()
     ),
     *(
         Exercise(
             f"unseen_{name}",
-            LESSON,
             (_DESIGN_ADVICE[name], hint),
             _reference(text),
             _examine_unseen(name),
@@ -442,7 +439,6 @@ EXERCISES = (
     ),
     Exercise(
         "draw_character",
-        LESSON,
         (
             "Softmax of scores / temperature gives each index a share of [0, 1], side by side. In whose does u lie?",
             "np.cumsum gives the right ends of the shares; np.searchsorted(ends, u) the first that reaches u.",
@@ -452,7 +448,6 @@ EXERCISES = (
     ),
     Exercise(
         "twice_as_long",
-        LESSON,
         (
             "How many steps does the gradient take from the loss to the first input? And among how many does attention "
             "share it out?",
@@ -471,7 +466,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_09",
-        LESSON,
         (
             "Each question has its answer in the charts, in the cures or in the last section.",
             "The letters, in some order, are two a, one b and two c.",
