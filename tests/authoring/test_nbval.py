@@ -21,7 +21,7 @@ SETUP = """
 import matplotlib.pyplot as plt
 import rnnkit, rnnkit.plot
 from rnnkit.course.exercises import Exercise, catalogue, close
-catalogue()["half"] = Exercise("half", "00", ("a", "b"), 0.5, close(0.5))
+catalogue()["half"] = Exercise("half", ("a", "b"), 0.5, close(0.5))
 
 def card(here, verdict="reproduced"):
     setting = ("there", "here")

@@ -25,7 +25,7 @@ import pytest
 from rnnkit import commands as cli
 from rnnkit import exercises
 from rnnkit.classroom import grading
-from rnnkit.classroom.grading import _cells, _channel, _confine, _data, _examiner, _layers, _magics
+from rnnkit.classroom.grading import _channel, _confine, _data, _examiner, _layers, _magics, _slicing
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = "import numpy as np\n\nimport rnnkit"
@@ -499,7 +499,7 @@ def answer_of(source, hidden=(), seconds=20):
     )
     try:
         channel, answers = _channel.Channel(lambda: process.read(seconds), process.write), []
-        channel.call(0, ([["only", source]], "answer", "none", answers.append))
+        channel.call(_channel.RUN, ([["only", source]], "answer", "none", answers.append))
         return answers[0]
     finally:
         process.close()
@@ -610,7 +610,9 @@ answer = int(os.read(read, 20))
 def test_a_process_limit_holds_where_nothing_keeps_code_in(monkeypatch):
     monkeypatch.setattr(_confine, "level", lambda: "none")
     student = _examiner._Student(seconds=20, memory=int(2e9), prints=int(1e6), hidden=())
-    task = _cells.Task("three_times_the_rate", "answer", [["only", "import resource as r\nanswer = r.getrlimit(6)[0]"]])
+    task = _slicing.Task(
+        "three_times_the_rate", "answer", [["only", "import resource as r\nanswer = r.getrlimit(6)[0]"]]
+    )
     before = _confine.threads_of_this_user()
     monkeypatch.setattr(exercises, "evaluate", lambda name, answer: exercises.Outcome(str(answer)))
     try:
@@ -959,7 +961,7 @@ def test_an_answer_from_afar_is_worth_what_it_is_worth_here(case, ends):
     name, made, status, message = AFAR[case]
     here, there = ends
     there.offer(made())
-    there.offer(_channel.pull_back(there))
+    there.offer(_channel.pull_back(there), _channel.PULL_BACK)
     for answer in (made(), _channel._far(here, 0)):
         outcome = exercises.evaluate(name, answer)
         assert outcome.status == status
@@ -994,7 +996,7 @@ def outcomes(path, wanted):
 
 
 def names_of(path):
-    return list(_cells.exercises_of(_examiner.read(path)))
+    return list(_slicing.exercises_of(_examiner.read(path)))
 
 
 def test_every_exercise_of_the_course_is_graded():
@@ -1004,8 +1006,8 @@ def test_every_exercise_of_the_course_is_graded():
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
 def test_an_exercise_runs_without_the_demonstrations(path):
     ours, solved = _examiner.read(path), _examiner.read(ROOT / "solutions" / path.name)
-    assert not _cells.tampering(solved)
-    for task in _cells.tasks(ours, solved):
+    assert not _slicing.tampering(solved)
+    for task in _slicing.tasks(ours, solved):
         assert task.found
         assert not any(word in source for _, source in task.cells for word in (".fit(", "sweep(", "plot.show"))
 
@@ -1027,11 +1029,11 @@ def test_all_solutions_are_correct_and_all_lessons_open(path, folder, outcome):
 
 
 def made(**sources):
-    return [_cells._cell(name, source) for name, source in sources.items()]
+    return [_slicing._cell(name, source) for name, source in sources.items()]
 
 
 def needed(lesson, returned=None):
-    (task,) = _cells.tasks(lesson, returned or lesson)
+    (task,) = _slicing.tasks(lesson, returned or lesson)
     return [source for _, source in task.cells]
 
 
@@ -1095,7 +1097,7 @@ def test_a_cell_that_would_take_long_to_read_is_not_read():
     ],
 )
 def test_what_changes_the_library_is_remarked(source, told):
-    remarks = _cells.tampering(made(a=source.split("\n")[0], b=source))
+    remarks = _slicing.tampering(made(a=source.split("\n")[0], b=source))
     assert told in " ".join(remarks)
 
 
@@ -1109,7 +1111,7 @@ def test_what_changes_the_library_is_remarked(source, told):
     ],
 )  # fmt: skip
 def test_what_changes_nothing_is_not_tampering(source):
-    assert _cells.tampering(made(a=source)) == []
+    assert _slicing.tampering(made(a=source)) == []
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Three kinds of processes: the one that called `grade` hands out the work and writes the table; for each core an examiner
 (`_examiner`) knows the exercises and decides; and for each notebook a process (`_answers`), kept in by `_confine`, runs
 the student's cells. The last two exchange data and never code (`_channel`), so that nothing a student writes can
-decide an outcome. `_cells` knows which cells an exercise needs.
+decide an outcome. `_slicing` finds the cells that an exercise needs.
 """
 
 import json
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from rnnkit._files import write_csv
-from rnnkit.classroom.grading import _cells, _confine
+from rnnkit.classroom.grading import _confine, _slicing
 
 HEADER = ("student", "lesson", "exercise", "outcome", "message")
 _DROPPINGS = frozenset(("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
@@ -66,8 +66,8 @@ def grade(folder, out, lessons, *, jobs=None, seconds=60, memory=3.0, prints=10.
             f"Each student needs a folder with notebooks in it, STUDENT/NN_name.ipynb. Received: {folder}, which has "
             "none. Name the folder that holds the students' folders."
         )
-    cells = {stem: _cells.code_cells(json.loads(path.read_bytes())) for stem, path in known.items()}
-    names = {stem: list(_cells.exercises_of(found)) for stem, found in cells.items()}
+    cells = {stem: _slicing.code_cells(json.loads(path.read_bytes())) for stem, path in known.items()}
+    names = {stem: list(_slicing.exercises_of(found)) for stem, found in cells.items()}
     place = {(stem, name): number for stem in names for number, name in enumerate(names[stem])}
     say(f"{len(notebooks)} notebooks. {_confine.LEVELS[_confine.level()]}")
     waiting, graded = queue.SimpleQueue(), queue.SimpleQueue()

@@ -13,7 +13,6 @@ import rnnkit
 from rnnkit.classroom.grading import _channel
 from rnnkit.course import exercises
 
-RUN = 0  # the number of `run` at this end
 _USE_OR_REFERENCE = exercises.use_or_reference
 
 
@@ -31,8 +30,8 @@ def serve(memory, threads):
     sys.stdin, sys.stdout = _Keyboard(), os.fdopen(1, "w", encoding="utf-8", errors="replace")
     _limit(memory, threads)
     channel = _channel.Channel(source.readline, target.write)
-    channel.offer(run)
-    channel.offer(_channel.pull_back(channel))
+    channel.offer(run, _channel.RUN)
+    channel.offer(_channel.pull_back(channel), _channel.PULL_BACK)
     channel.serve()
 
 

@@ -16,12 +16,16 @@ from rnnkit.classroom.grading import _data, _layers
 from rnnkit.classroom.grading._confine import LONGEST
 from rnnkit.classroom.grading._data import Fault
 from rnnkit.course import exercises
+from rnnkit.course.exercises import lesson_09
 
+# What the end that answers offers from the start, by name. Other functions travel, and have numbers.
+RUN = "run"
+PULL_BACK = "pull back"
 _DEEPEST = 40  # calls within calls, of the one end and the other
 # What examiners tell apart. An exception of another kind comes as an Exception that says which it was.
 _RAISED = {
     kind.__name__: kind
-    for kind in (exercises.NotYet, exercises._NotAttempted, NotImplementedError, ValueError, TypeError)
+    for kind in (exercises.NotYet, exercises.NotAttempted, NotImplementedError, ValueError, TypeError)
 }
 
 
@@ -51,25 +55,26 @@ class Channel:
 
     def __init__(self, read, write, examines=False):
         self._read, self._write, self.examines = read, write, examines
-        self._functions = []
+        self._functions = {}
         self._lent, self._kept, self._made = {}, [], {}
         self._depth = 0
 
-    def offer(self, function):
-        """Let the other end call a function; return its number."""
-        self._functions.append(function)
-        return len(self._functions) - 1
+    def offer(self, function, name=None):
+        """Let the other end call a function, by a name that both ends know or by the number that is returned."""
+        known_as = len(self._functions) if name is None else name
+        self._functions[known_as] = function
+        return known_as
 
     def serve(self):
         """Answer calls until the other end is gone."""
         while (frame := self._receive()) is not None:
             self._answer(frame)
 
-    def call(self, number, args=(), kwargs=None):
+    def call(self, function, args=(), kwargs=None):
         """Call a function of the other end.
 
         Args:
-            number: Which.
+            function: Its name or its number.
             args: As for the function; lists and arrays that it changes are changed here.
             kwargs: As for the function.
 
@@ -80,18 +85,18 @@ class Channel:
             Exception: What it raised, as one of `_RAISED` or a plain Exception.
             Fault: If the other end is gone, late, or says what no end of this kind says.
         """
-        frame, raised_here = self.ask(number, args, kwargs)
+        frame, raised_here = self.ask(function, args, kwargs)
         if "raised" in frame and raised_here:  # by a function of ours that the other end called
             raise raised_here[-1]
         return self.read(frame, args)
 
-    def ask(self, number, args=(), kwargs=None):
+    def ask(self, function, args=(), kwargs=None):
         """Call a function of the other end.
 
         Returns:
             What came back, as it came, for `read`; and the exceptions of this end's functions that were called for it.
         """
-        self._send({"call": number, "args": self.encode(list(args)), "kwargs": self.encode(dict(kwargs or {}))})
+        self._send({"call": function, "args": self.encode(list(args)), "kwargs": self.encode(dict(kwargs or {}))})
         raised_here = []
         while True:
             frame = self._receive()
@@ -109,7 +114,7 @@ class Channel:
         if "returned" not in frame:
             raise _data.malformed()
         if frame.get("idle") is True:
-            raise exercises._NotAttempted
+            raise exercises.NotAttempted
         changed = self.decode(frame.get("changed"))
         if not isinstance(changed, dict | None):
             raise _data.malformed()
@@ -120,10 +125,10 @@ class Channel:
 
     def _answer(self, frame):
         """Call a function of this end for the other; return the exception that it raised, or None."""
-        number = frame["call"]
-        if not isinstance(number, int) or not 0 <= number < len(self._functions) or self._depth >= _DEEPEST:
+        called = frame["call"]
+        if not isinstance(called, int | str) or called not in self._functions or self._depth >= _DEEPEST:
             raise Fault("crashed", "The process of the answer asked for a function that it was not given.")
-        function = self._functions[number]
+        function = self._functions[called]
         self._depth += 1
         raised = None
         try:
@@ -133,7 +138,7 @@ class Channel:
             reply = {"returned": self.encode(returned)}
             if changed := {n: args[n] for n, was in before.items() if self.encode(args[n]) != was}:
                 reply["changed"] = self.encode(changed)
-            if returned is None and exercises._does_nothing(function):
+            if returned is None and exercises.does_nothing(function):
                 reply["idle"] = True
         except (Exception, SystemExit) as error:
             raised, reply = error, {"raised": _told(error, function)}
@@ -230,7 +235,7 @@ def _change(mine, value):
 def _told(error, function):
     """Return what the other end is to know of an exception."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if kind in (*_RAISED.values(), MemoryError)]
-    told = exercises._complaint(error, function)[:1000]
+    told = exercises.complaint(error, function)[:1000]
     return {"kind": kinds[0] if kinds else "", "text": str(error)[:1000], "told": told}
 
 
@@ -285,14 +290,13 @@ class _There:
 
     @functools.cached_property
     def _noted(self):
-        return {args: self.channel.ask(self.number, args)[0] for args in _TRAINED_WITH}
+        # What a sweep calls an answer with: nothing for a layer, the seed for a model.
+        seeds = [(seed,) for seed in lesson_09.SEEDS]
+        return {args: self.channel.ask(self.number, args)[0] for args in [(), *seeds]}
 
     def __reduce__(self):
         """Go to the worker processes of a sweep, which cannot reach the other end, as what it returned."""
         return Recorded, (self._noted,)
-
-
-_TRAINED_WITH = ((), (0,), (1,))  # what sweeps call answers with: nothing, or a seed
 
 
 class Recorded:
@@ -307,9 +311,6 @@ class Recorded:
 
     def __call__(self, *args):
         return Channel(None, None).read(self.answers[args])
-
-
-PULL_BACK = 1  # the number of `pull_back` at the end that answers
 
 
 def pull_back(channel):

@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from rnnkit.classroom.grading import _cells
-from rnnkit.classroom.grading._answers import RUN
-from rnnkit.classroom.grading._channel import Channel
+from rnnkit.classroom.grading import _slicing
+from rnnkit.classroom.grading._channel import RUN, Channel
 from rnnkit.classroom.grading._confine import Confined, threads_of_this_user
 from rnnkit.classroom.grading._data import Fault
 from rnnkit.course import exercises
@@ -53,7 +52,7 @@ def read(path):
             raise ValueError("It is not a plain file.")
         if found.st_size > _LARGEST:
             raise ValueError(f"It is {found.st_size / 1e6:.0f} MB large; {_LARGEST / 1e6:.0f} are read.")
-        return _cells.code_cells(json.loads(path.read_bytes()))
+        return _slicing.code_cells(json.loads(path.read_bytes()))
     except RecursionError:
         raise ValueError("It is nested too deeply.") from None
     except OSError as error:
@@ -82,12 +81,12 @@ def grade(notebook, lesson, wanted, seconds, memory, prints, hidden):
             yield name, "malformed", str(error)
         return
     ours = read(lesson)
-    if signs := _cells.tampering(returned):
+    if signs := _slicing.tampering(returned):
         message = "It has no effect, because answers are examined in another process. Look at "
         yield "", "tampered", message + "; ".join(signs[:5])
     student, faults = _Student(seconds, memory, prints, hidden), 0
     try:
-        for task in _cells.tasks(ours, returned):
+        for task in _slicing.tasks(ours, returned):
             if task.exercise not in wanted:
                 continue
             if faults >= _FAULTS:

@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, WrongNumbers, choice, close, explained, quiz
+from rnnkit.course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    WrongNumbers,
+    choice,
+    close,
+    explained,
+    quiz,
+    reject_known_mistakes,
+)
+
+_DIGITS = {"rtol": 1e-4, "atol": 1e-9}  # to which an answer has to be that of a mistake
 
 # --- an RNN in the lecture's notation: h_t = tanh(W_h h_{t-1} + W_x x_t + b) ------------------------------------
 
@@ -15,30 +27,15 @@ def _states(W_h, W_x, b, x):
     return np.array(h)
 
 
-def _sweep(h, dL_dh_T, step):
-    """Fill dL/dh_t from the last row to the first; `step(t, g_t)` gives row t - 1."""
-    g = np.zeros_like(h)
-    g[-1] = dL_dh_T
-    for t in reversed(range(1, len(h))):
-        g[t - 1] = step(t, g[t])
-    return g
+def _slope(h):
+    """Return the slope of tanh where it gave h."""
+    return 1 - h**2
 
 
 def _example(units=2, features=1, steps=6, seed=0):
     draw = np.random.default_rng(seed).normal
     W_h, W_x, b = draw(size=(units, units)), draw(size=(units, features)), draw(size=units)
     return W_h, W_x, b, draw(size=(steps, features))
-
-
-def _explain(answer, mistakes, tolerance=1e-4):
-    """Raise NotYet with the explanation of the mistake that gives exactly this answer, if there is one."""
-    try:
-        received = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return  # `close` says what numbers should look like
-    for mistaken, why in mistakes:
-        if received.shape == np.shape(mistaken) and np.allclose(received, mistaken, rtol=tolerance, atol=1e-9):
-            raise NotYet(why)
 
 
 def _from_the_end(right, received):
@@ -59,6 +56,27 @@ def to_keras(W_x, W_h, b):
     return [W_x.T, W_h.T, b]
 
 
+_KERNEL_MISTAKES = (
+    Mistake(
+        "`kernel` is W_x as it stands. Keras computes x @ kernel: what must be done to W_x?", lambda W_x, W_h, b: W_x
+    ),
+)
+_RECURRENT_KERNEL_MISTAKES = (
+    Mistake(
+        "`recurrent_kernel` is W_h as it stands. It is square, so Keras takes it without a word and computes "
+        "W_h transposed times h.",
+        lambda W_x, W_h, b: W_h,
+    ),
+    Mistake(
+        "`recurrent_kernel` is the inverse of W_h. Swapping rows and columns is enough.",
+        lambda W_x, W_h, b: np.linalg.inv(W_h),
+    ),
+)
+_BIAS_MISTAKES = (
+    Mistake("`bias` is a column; Keras wants it flat, of shape (units,).", lambda W_x, W_h, b: b[:, None]),
+)
+
+
 def _examine_to_keras(answer):
     W_h, W_x, b, _ = _example(units=3, features=2)
     weights = answer(W_x, W_h, b)
@@ -71,19 +89,9 @@ def _examine_to_keras(answer):
     kernel, recurrent_kernel, bias = weights
     if np.shape(kernel) == W_h.shape and np.shape(recurrent_kernel) == W_x.T.shape:
         raise NotYet("the first two arrays are in the wrong order: Keras lists the input's `kernel` first.")
-    _explain(kernel, [(W_x, "`kernel` is W_x as it stands. Keras computes x @ kernel: what must be done to W_x?")])
-    _explain(
-        recurrent_kernel,
-        [
-            (
-                W_h,
-                "`recurrent_kernel` is W_h as it stands. It is square, so Keras takes it without a word and computes "
-                "W_h transposed times h.",
-            ),
-            (np.linalg.inv(W_h), "`recurrent_kernel` is the inverse of W_h. Swapping rows and columns is enough."),
-        ],
-    )
-    _explain(bias, [(b[:, None], "`bias` is a column; Keras wants it flat, of shape (units,).")])
+    reject_known_mistakes(kernel, _KERNEL_MISTAKES, W_x, W_h, b, **_DIGITS)
+    reject_known_mistakes(recurrent_kernel, _RECURRENT_KERNEL_MISTAKES, W_x, W_h, b, **_DIGITS)
+    reject_known_mistakes(bias, _BIAS_MISTAKES, W_x, W_h, b, **_DIGITS)
     close([W_x.T, W_h.T, b], what="your list of weights")(weights)
 
 
@@ -99,51 +107,84 @@ def backward(W_h, h, dL_dh_T):
     return g
 
 
+def _sweep(step):
+    """Return a sweep from the last row to the first in which `step(W_h, h, t, g)` gives row t - 1."""
+
+    def answer(W_h, h, dL_dh_T):
+        g = np.zeros_like(h)
+        g[-1] = dL_dh_T
+        for t in reversed(range(1, len(h))):
+            g[t - 1] = step(W_h, h, t, g)
+        return g
+
+    return answer
+
+
+_BACKWARD_MISTAKES = (
+    Mistake(
+        "it multiplies by W_h; the chain rule needs its transpose.",
+        _sweep(lambda W_h, h, t, g: W_h @ (_slope(h[t]) * g[t])),
+    ),
+    Mistake(
+        "the slope is one step off: the step from h[t-1] to h[t] has the slope of its result, 1 - h[t]**2.",
+        _sweep(lambda W_h, h, t, g: W_h.T @ (_slope(h[t - 1]) * g[t])),
+    ),
+    Mistake("the slope of tanh, 1 - h[t]**2, is missing.", _sweep(lambda W_h, h, t, g: W_h.T @ g[t])),
+    Mistake(
+        "the slope of tanh is 1 - h[t]**2; yours lacks the square.",
+        _sweep(lambda W_h, h, t, g: W_h.T @ ((1 - h[t]) * g[t])),
+    ),
+    Mistake(
+        "h[t] is already the tanh: its slope is 1 - h[t]**2, without another tanh.",
+        _sweep(lambda W_h, h, t, g: W_h.T @ (_slope(np.tanh(h[t])) * g[t])),
+    ),
+    Mistake(
+        "slope and matrix are in the wrong order: going backwards one meets the tanh first, then the matrix.",
+        _sweep(lambda W_h, h, t, g: _slope(h[t]) * (W_h.T @ g[t])),
+    ),
+    Mistake(
+        "slope and matrix are in the wrong order, and the slope is that of h[t-1]: going backwards one meets "
+        "the tanh of h[t] first, then the matrix.",
+        _sweep(lambda W_h, h, t, g: _slope(h[t - 1]) * (W_h.T @ g[t])),
+    ),
+    Mistake(
+        "every row starts again from dL/dh_T; use the row computed just before, g[t].",
+        _sweep(lambda W_h, h, t, g: W_h.T @ (_slope(h[t]) * g[-1])),
+    ),
+    Mistake("only the last row is filled. Fill row t - 1 from row t.", _sweep(lambda W_h, h, t, g: 0 * g[t])),
+    Mistake(
+        "the slope of tanh is 1 - h[t]**2, with a minus.",
+        _sweep(lambda W_h, h, t, g: W_h.T @ ((1 + h[t] ** 2) * g[t])),
+    ),
+    Mistake(
+        "the slope of tanh is 1 - h[t]**2; yours is h[t]**2 alone.",
+        _sweep(lambda W_h, h, t, g: W_h.T @ (h[t] ** 2 * g[t])),
+    ),
+    Mistake(
+        "the rows run backwards in time: row t should belong to h[t], so that the last is dL/dh_T.",
+        lambda *given: backward(*given)[::-1],
+    ),
+    Mistake(
+        "there should be a row for every row of h, also for h[0], the state before the first step.",
+        lambda *given: backward(*given)[1:],
+    ),
+    Mistake("the last row, dL/dh_T, is missing.", lambda *given: backward(*given)[:-1]),
+    Mistake(
+        "units run down the rows; there should be a row for each step and a column for each unit.",
+        lambda *given: backward(*given).T,
+    ),
+)
+
+
 def _examine_backward(answer):
     W_h, W_x, b, x = _example()
     h = _states(W_h, W_x, b, x)
-    slope, last = 1 - h**2, np.array([1.0, 2.0])
-    right = backward(W_h, h, last)
-    wrong_steps = [
-        (lambda t, g: W_h @ (slope[t] * g), "it multiplies by W_h; the chain rule needs its transpose."),
-        (
-            lambda t, g: W_h.T @ (slope[t - 1] * g),
-            "the slope is one step off: the step from h[t-1] to h[t] has the slope of its result, 1 - h[t]**2.",
-        ),
-        (lambda t, g: W_h.T @ g, "the slope of tanh, 1 - h[t]**2, is missing."),
-        (lambda t, g: W_h.T @ ((1 - h[t]) * g), "the slope of tanh is 1 - h[t]**2; yours lacks the square."),
-        (
-            lambda t, g: W_h.T @ ((1 - np.tanh(h[t]) ** 2) * g),
-            "h[t] is already the tanh: its slope is 1 - h[t]**2, without another tanh.",
-        ),
-        (
-            lambda t, g: slope[t] * (W_h.T @ g),
-            "slope and matrix are in the wrong order: going backwards one meets the tanh first, then the matrix.",
-        ),
-        (
-            lambda t, g: slope[t - 1] * (W_h.T @ g),
-            "slope and matrix are in the wrong order, and the slope is that of h[t-1]: going backwards one meets "
-            "the tanh of h[t] first, then the matrix.",
-        ),
-        (
-            lambda t, g: W_h.T @ (slope[t] * last),
-            "every row starts again from dL/dh_T; use the row computed just before, g[t].",
-        ),
-        (lambda t, g: np.zeros(2), "only the last row is filled. Fill row t - 1 from row t."),
-        (lambda t, g: W_h.T @ ((1 + h[t] ** 2) * g), "the slope of tanh is 1 - h[t]**2, with a minus."),
-        (lambda t, g: W_h.T @ (h[t] ** 2 * g), "the slope of tanh is 1 - h[t]**2; yours is h[t]**2 alone."),
-    ]
-    mistakes = [(_sweep(h, last, step), why) for step, why in wrong_steps] + [
-        (right[::-1], "the rows run backwards in time: row t should belong to h[t], so that the last is dL/dh_T."),
-        (right[1:], "there should be a row for every row of h, also for h[0], the state before the first step."),
-        (right[:-1], "the last row, dL/dh_T, is missing."),
-        (right.T, "units run down the rows; there should be a row for each step and a column for each unit."),
-    ]
+    last = np.array([1.0, 2.0])
     entry_by_entry = "Is a matrix multiplied with *? That goes entry by entry; a matrix times a vector is W @ v."
     with explained(ValueError, "broadcast", f"NumPy refuses: {{error}}. {entry_by_entry}"):
         received = answer(W_h, h, last)
-    _explain(received, mistakes)
-    _from_the_end(right, received)
+    reject_known_mistakes(received, _BACKWARD_MISTAKES, W_h, h, last, **_DIGITS)
+    _from_the_end(backward(W_h, h, last), received)
     W_h, W_x, b, x = _example(units=3, steps=4)
     h = _states(W_h, W_x, b, x)
     close(backward(W_h, h, np.ones(3)), what="with three units, your array of dL/dh_t")(answer(W_h, h, np.ones(3)))
@@ -157,65 +198,76 @@ def recurrent_weight_gradient(h, g):
     return ((1 - h[1:] ** 2) * g[1:]).T @ h[:-1]
 
 
+def _added(slope, g, h):
+    """Add up over the steps what this slope, this g and this h contribute."""
+    return (slope * g).T @ h
+
+
+def _shares(h, g):
+    """Return what each step contributes, (steps, units, units)."""
+    return np.array([np.outer(_slope(h[t]) * g[t], h[t - 1]) for t in range(1, len(h))])
+
+
+_GRADIENT_MISTAKES = (
+    Mistake(
+        "it is transposed: entry [i, j] belongs to the weight from unit j to unit i.",
+        lambda h, g: recurrent_weight_gradient(h, g).T,
+    ),
+    Mistake(
+        "the steps are averaged. The same W_h acts at every step, and derivatives add up.",
+        lambda h, g: _shares(h, g).mean(axis=0),
+    ),
+    Mistake("it pairs g[t] with h[t]; W_h saw h[t-1].", lambda h, g: _added(_slope(h[1:]), g[1:], h[1:])),
+    Mistake(
+        "it pairs g[t-1] with h[t-1]; the step that W_h takes from h[t-1] ends in h[t], so use g[t].",
+        lambda h, g: _added(_slope(h[:-1]), g[:-1], h[:-1]),
+    ),
+    Mistake(
+        "the slope is one step off: use that of h[t], the result of the step.",
+        lambda h, g: _added(_slope(h[:-1]), g[1:], h[:-1]),
+    ),
+    Mistake("the slope of tanh, 1 - h[t]**2, is missing.", lambda h, g: _added(1, g[1:], h[:-1])),
+    Mistake("that is the last step's share alone. Add up the shares of all steps.", lambda h, g: _shares(h, g)[-1]),
+    Mistake("that is the first step's share alone. Add up the shares of all steps.", lambda h, g: _shares(h, g)[0]),
+    Mistake("those are the shares of the steps, one by one. Add them up.", _shares),
+    Mistake(
+        "the last step's share is missing: h has T + 1 rows, so that t runs from 1 to len(h) - 1.",
+        lambda h, g: _shares(h, g)[:-1].sum(axis=0),
+    ),
+    Mistake(
+        "the first step's share is missing: the step from h[0] to h[1] used W_h as well.",
+        lambda h, g: _shares(h, g)[1:].sum(axis=0),
+    ),
+    Mistake(
+        "there is a share of t = 0 too, paired with h[-1], which in Python is the last row. Begin at t = 1.",
+        lambda h, g: recurrent_weight_gradient(h, g) + np.outer(_slope(h[0]) * g[0], h[-1]),
+    ),
+    Mistake(
+        "g is one step off: the step from h[t-1] ends in h[t], so use g[t].",
+        lambda h, g: _added(_slope(h[1:]), g[:-1], h[:-1]),
+    ),
+    Mistake("the slope of tanh is 1 - h[t]**2; yours lacks the square.", lambda h, g: _added(1 - h[1:], g[1:], h[:-1])),
+    Mistake("it pairs g[t] with h[t], and the slope of tanh is missing: W_h saw h[t-1].", lambda h, g: g.T @ h),
+    Mistake(
+        "h[t] is already the tanh: its slope is 1 - h[t]**2, without another tanh.",
+        lambda h, g: _added(_slope(np.tanh(h[1:])), g[1:], h[:-1]),
+    ),
+    Mistake("the slope of tanh is 1 - h[t]**2, with a minus.", lambda h, g: _added(1 + h[1:] ** 2, g[1:], h[:-1])),
+    Mistake(
+        "that multiplies two sums over time. Multiply at each step, then add up.",
+        lambda h, g: np.outer((_slope(h[1:]) * g[1:]).sum(axis=0), h[:-1].sum(axis=0)),
+    ),
+)
+
+
 def _examine_recurrent_weight_gradient(answer):
     W_h, W_x, b, x = _example(steps=5, seed=1)
     h = _states(W_h, W_x, b, x)
     h[0] = 0.3, -0.4  # not 0: the first step's share must be seen to be there
     g = backward(W_h, h, np.array([1.0, -2.0]))
     received = answer(h, g)
-    slope = 1 - h**2
-    steps = [np.outer(slope[t] * g[t], h[t - 1]) for t in range(1, len(h))]
-    right = sum(steps)
-
-    def added(slope, g=g[1:], h=h[:-1]):
-        return (slope * g).T @ h
-
-    mistakes = [
-        (right.T, "it is transposed: entry [i, j] belongs to the weight from unit j to unit i."),
-        (right / len(steps), "the steps are averaged. The same W_h acts at every step, and derivatives add up."),
-        (added(slope[1:], h=h[1:]), "it pairs g[t] with h[t]; W_h saw h[t-1]."),
-        (
-            added(slope[:-1], g[:-1]),
-            "it pairs g[t-1] with h[t-1]; the step that W_h takes from h[t-1] ends in h[t], so use g[t].",
-        ),
-        (
-            added(slope[:-1]),
-            "the slope is one step off: use that of h[t], the result of the step.",
-        ),
-        (added(1), "the slope of tanh, 1 - h[t]**2, is missing."),
-        (steps[-1], "that is the last step's share alone. Add up the shares of all steps."),
-        (steps[0], "that is the first step's share alone. Add up the shares of all steps."),
-        (steps, "those are the shares of the steps, one by one. Add them up."),
-        (sum(steps[:-1]), "the last step's share is missing: h has T + 1 rows, so that t runs from 1 to len(h) - 1."),
-        (sum(steps[1:]), "the first step's share is missing: the step from h[0] to h[1] used W_h as well."),
-        (
-            right + np.outer(slope[0] * g[0], h[-1]),
-            "there is a share of t = 0 too, paired with h[-1], which in Python is the last row. Begin at t = 1.",
-        ),
-        (
-            added(slope[1:], g[:-1]),
-            "g is one step off: the step from h[t-1] ends in h[t], so use g[t].",
-        ),
-        (
-            added(1 - h[1:]),
-            "the slope of tanh is 1 - h[t]**2; yours lacks the square.",
-        ),
-        (g.T @ h, "it pairs g[t] with h[t], and the slope of tanh is missing: W_h saw h[t-1]."),
-        (
-            added(1 - np.tanh(h[1:]) ** 2),
-            "h[t] is already the tanh: its slope is 1 - h[t]**2, without another tanh.",
-        ),
-        (
-            added(1 + h[1:] ** 2),
-            "the slope of tanh is 1 - h[t]**2, with a minus.",
-        ),
-        (
-            np.outer((slope[1:] * g[1:]).sum(axis=0), h[:-1].sum(axis=0)),
-            "that multiplies two sums over time. Multiply at each step, then add up.",
-        ),
-    ]
-    _explain(received, mistakes)
-    close(right, what="your dL/dW_h")(received)
+    reject_known_mistakes(received, _GRADIENT_MISTAKES, h, g, **_DIGITS)
+    close(recurrent_weight_gradient(h, g), what="your dL/dW_h")(received)
 
 
 # --- growing_gradient -------------------------------------------------------------------------------------------
@@ -321,7 +373,6 @@ _examine_quiz = quiz(
 EXERCISES = (
     Exercise(
         "to_keras",
-        "00",
         (
             "A SimpleRNN computes tanh(x @ kernel + h @ recurrent_kernel + bias), with x and h as rows. Transpose the "
             "lecture's W_h h.",
@@ -333,7 +384,6 @@ EXERCISES = (
     ),
     Exercise(
         "gate_held_open",
-        "00",
         (
             "Look at the row 'new state' of the table: which letter multiplies the old state in Keras?",
             "Put z = 1 into h = z * h_prev + (1 - z) * hh. What is left?",
@@ -344,7 +394,6 @@ EXERCISES = (
     ),
     Exercise(
         "backward",
-        "00",
         (
             "One step forwards is: multiply by W_h, add, tanh. Backwards the same things happen in the opposite "
             "order: first the slope of tanh, then the matrix, transposed.",
@@ -356,7 +405,6 @@ EXERCISES = (
     ),
     Exercise(
         "recurrent_weight_gradient",
-        "00",
         (
             "At step t the weight [i, j] is multiplied by h[t-1][j], and moves unit i before its tanh.",
             "One step's share is np.outer(slope_t * g[t], h[t-1]), with slope_t = 1 - h[t]**2.",
@@ -367,7 +415,6 @@ EXERCISES = (
     ),
     Exercise(
         "growing_gradient",
-        "00",
         (
             "The inputs are so small that tanh is nearly the identity at first: a step backwards multiplies by "
             "W_h.T, eight times over.",
@@ -380,7 +427,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_00",
-        "00",
         (
             "Each question is answered somewhere above: in the flow figure, the table (twice), the figure of the step "
             "size, and the experiment with two clipping rules.",

@@ -1,11 +1,10 @@
 """What is known of the exercises of lesson 01, vanishing gradients: the cause."""
 
+import functools
+
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, quiz
-
-LESSON = "01"
-
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
 # --- the chain rule, step by step ---------------------------------------------------------------------------------
 
@@ -18,71 +17,8 @@ def backpropagate_states(last, h, W):
     return np.stack(gradients[::-1])
 
 
-def _examine_backpropagation(answer):
-    draw = np.random.default_rng(0)
-    h, W, last = np.tanh(draw.normal(size=(6, 3))), draw.normal(size=(3, 3)), draw.normal(size=3)
-    received = np.asarray(answer(last, h, W), dtype=float)
-    expected = backpropagate_states(last, h, W)
-
-    def step(gradient, state):
-        return (gradient * (1 - state**2)) @ W.T
-
-    if received.shape == (5, 3):
-        raise NotYet("you return 5 gradients for 6 steps. The last step has one too: it is `last` itself.")
-    for mistake, wrong in {
-        "the order is reversed: row 0 should be the gradient at the first step, row -1 should be `last`": expected[
-            ::-1
-        ],
-        "W stands the wrong way round. Forward, h_{t-1} is multiplied by W from the right; going back, by W.T": _back(
-            last, h, W.T
-        ),
-        "the slopes are missing. Before the kernel, the gradient passes through tanh, whose slope is 1 - h_t**2": _back(
-            last, h, W, slope=np.ones_like
-        ),
-        "the slope is taken at the wrong step: from h_t to h_{t-1} the gradient passes tanh at step t, not t-1": _back(
-            last, h, W, shift=1
-        ),
-        "the slope of tanh is 1 - h**2, with a minus": _back(last, h, W, slope=lambda state: 1 + state**2),
-        "the slope of tanh is 1 - h**2; yours is h**2 alone": _back(last, h, W, slope=np.square),
-        "every row starts again from `last`. Row t - 1 is made of row t": np.stack(
-            [*(step(last, state) for state in h[1:]), last]
-        ),
-        "the slope of tanh is 1 - h**2, not 1 - h": _back(last, h, W, slope=lambda state: 1 - state),
-        "h has been through tanh already: the slope is 1 - h**2, without another tanh": _back(
-            last, h, W, slope=lambda state: 1 - np.tanh(state) ** 2
-        ),
-        "the kernel comes before the slope. Going back, the slope 1 - h_t**2 is met first, then W.T": _back(
-            last, h, W, kernel_first=True
-        ),
-        "the kernel comes before the slope, and the slope is that of h_{t-1}. Going back, the slope 1 - h_t**2 is met "
-        "first, then W.T": _back(last, h, W, shift=1, kernel_first=True),
-        "the Jacobian is not transposed. Going back, the gradient is multiplied by the transpose of dh_t/dh_{t-1}": (
-            _back(last, h, W.T, kernel_first=True)
-        ),
-        "row 0 is empty: the loop stops one step early. It has to reach t = 1, which fills row 0": _rows(
-            expected, {0: 0.0}
-        ),
-        "the last row should be `last`. A loop that reaches t = 0 writes into row t - 1 = -1, and that is the last": (
-            _rows(expected, {-1: step(expected[0], h[0])})
-        ),
-        "`last` has gone through a step already. It is the gradient at the last step itself: row -1": np.stack(
-            [step(gradient, state) for gradient, state in zip(expected, h, strict=True)]
-        ),
-        "all rows are 0: nothing was put into the last one, `last`, before the loop": 0 * expected,
-        "only the last two rows are filled. Either the loop runs forwards, though row t - 1 is made of row t, or its "
-        "`return` stands inside it": _rows(expected, dict.fromkeys(range(len(h) - 2), 0.0)),
-    }.items():
-        if received.shape == wrong.shape and np.allclose(received, wrong):
-            raise NotYet(mistake + ".")
-    close(expected, what="what you return")(received)
-
-
-def _rows(gradients, others):
-    """Return gradients with other rows in some places."""
-    changed = gradients.copy()
-    for place, row in others.items():
-        changed[place] = row
-    return changed
+def _step_back(gradient, state, W):
+    return (gradient * (1 - state**2)) @ W.T
 
 
 def _back(last, h, W, slope=lambda state: 1 - state**2, shift=0, kernel_first=False):
@@ -94,12 +30,177 @@ def _back(last, h, W, slope=lambda state: 1 - state**2, shift=0, kernel_first=Fa
     return np.stack(gradients[::-1])
 
 
+def _each_from_last(last, h, W):
+    return np.stack([*(_step_back(last, state, W) for state in h[1:]), last])
+
+
+def _without_row_0(last, h, W):
+    gradients = backpropagate_states(last, h, W)
+    gradients[0] = 0
+    return gradients
+
+
+def _down_to_step_0(last, h, W):
+    gradients = backpropagate_states(last, h, W)
+    gradients[-1] = _step_back(gradients[0], h[0], W)
+    return gradients
+
+
+def _one_step_too_many(last, h, W):
+    gradients = backpropagate_states(last, h, W)
+    return np.stack([_step_back(gradient, state, W) for gradient, state in zip(gradients, h, strict=True)])
+
+
+def _last_two_rows(last, h, W):
+    gradients = backpropagate_states(last, h, W)
+    gradients[:-2] = 0
+    return gradients
+
+
+_BACKPROPAGATION_MISTAKES = (
+    Mistake(
+        "the order is reversed: row 0 should be the gradient at the first step, row -1 should be `last`.",
+        lambda *given: backpropagate_states(*given)[::-1],
+    ),
+    Mistake(
+        "W stands the wrong way round. Forward, h_{t-1} is multiplied by W from the right; going back, by W.T.",
+        lambda last, h, W: _back(last, h, W.T),
+    ),
+    Mistake(
+        "the slopes are missing. Before the kernel, the gradient passes through tanh, whose slope is 1 - h_t**2.",
+        functools.partial(_back, slope=np.ones_like),
+    ),
+    Mistake(
+        "the slope is taken at the wrong step: from h_t to h_{t-1} the gradient passes tanh at step t, not t-1.",
+        functools.partial(_back, shift=1),
+    ),
+    Mistake("the slope of tanh is 1 - h**2, with a minus.", functools.partial(_back, slope=lambda state: 1 + state**2)),
+    Mistake("the slope of tanh is 1 - h**2; yours is h**2 alone.", functools.partial(_back, slope=np.square)),
+    Mistake("every row starts again from `last`. Row t - 1 is made of row t.", _each_from_last),
+    Mistake("the slope of tanh is 1 - h**2, not 1 - h.", functools.partial(_back, slope=lambda state: 1 - state)),
+    Mistake(
+        "h has been through tanh already: the slope is 1 - h**2, without another tanh.",
+        functools.partial(_back, slope=lambda state: 1 - np.tanh(state) ** 2),
+    ),
+    Mistake(
+        "the kernel comes before the slope. Going back, the slope 1 - h_t**2 is met first, then W.T.",
+        functools.partial(_back, kernel_first=True),
+    ),
+    Mistake(
+        "the kernel comes before the slope, and the slope is that of h_{t-1}. Going back, the slope 1 - h_t**2 is met "
+        "first, then W.T.",
+        functools.partial(_back, shift=1, kernel_first=True),
+    ),
+    Mistake(
+        "the Jacobian is not transposed. Going back, the gradient is multiplied by the transpose of dh_t/dh_{t-1}.",
+        lambda last, h, W: _back(last, h, W.T, kernel_first=True),
+    ),
+    Mistake("row 0 is empty: the loop stops one step early. It has to reach t = 1, which fills row 0.", _without_row_0),
+    Mistake(
+        "the last row should be `last`. A loop that reaches t = 0 writes into row t - 1 = -1, and that is the last.",
+        _down_to_step_0,
+    ),
+    Mistake(
+        "`last` has gone through a step already. It is the gradient at the last step itself: row -1.",
+        _one_step_too_many,
+    ),
+    Mistake(
+        "all rows are 0: nothing was put into the last one, `last`, before the loop.",
+        lambda last, h, W: np.zeros_like(h),
+    ),
+    Mistake(
+        "only the last two rows are filled. Either the loop runs forwards, though row t - 1 is made of row t, or its "
+        "`return` stands inside it.",
+        _last_two_rows,
+    ),
+)
+
+
+def _examine_backpropagation(answer):
+    draw = np.random.default_rng(0)
+    h, W, last = np.tanh(draw.normal(size=(6, 3))), draw.normal(size=(3, 3)), draw.normal(size=3)
+    received = np.asarray(answer(last, h, W), dtype=float)
+    if received.shape == (5, 3):
+        raise NotYet("you return 5 gradients for 6 steps. The last step has one too: it is `last` itself.")
+    reject_known_mistakes(received, _BACKPROPAGATION_MISTAKES, last, h, W)
+    close(backpropagate_states(last, h, W), what="what you return")(received)
+
+
 # --- a rate from the kernel ---------------------------------------------------------------------------------------
 
 
 def predicted_rate(W, h):
     """Predict the factor per step: spectral radius of the kernel times the mean slope of tanh."""
     return np.abs(np.linalg.eigvals(W)).max() * np.mean(1 - h**2)
+
+
+def _radius(W):
+    return np.abs(np.linalg.eigvals(W)).max()
+
+
+def _slope(h):
+    return np.mean(1 - h**2)
+
+
+_RATE_MISTAKES = (
+    Mistake(
+        "that is the largest singular value times the slope. The spectral radius is about eigenvalues.",
+        lambda W, h: np.linalg.svd(W)[1][0] * _slope(h),
+    ),
+    Mistake(
+        "that takes the root of the sum of all squares of W, which is no eigenvalue. The spectral radius is the "
+        "largest absolute value of np.linalg.eigvals(W).",
+        lambda W, h: np.linalg.norm(W) * _slope(h),
+    ),
+    Mistake(
+        "the slopes are added up. Average them, for a rate is what one step does.",
+        lambda W, h: _radius(W) * np.sum(1 - h**2),
+    ),
+    Mistake(
+        "that is the spectral radius alone. Each step also passes through tanh: multiply by the mean slope.",
+        lambda W, h: _radius(W),
+    ),
+    Mistake("that is the mean slope alone. Each step also passes through the kernel.", lambda W, h: _slope(h)),
+    Mistake(
+        "that takes the largest real part. Eigenvalues are complex: the radius is the largest absolute value.",
+        lambda W, h: np.linalg.eigvals(W).real.max() * _slope(h),
+    ),
+    Mistake(
+        "that is one of the eigenvalues, but not the largest: they come in no order, and `max` goes by real parts. "
+        "Take absolute values first, then the largest.",
+        lambda W, h: np.abs(np.linalg.eigvals(W).max()) * _slope(h),
+    ),
+    Mistake(
+        "`eigvalsh` is for symmetric matrices, which a kernel is not. Use np.linalg.eigvals.",
+        lambda W, h: np.abs(np.linalg.eigvalsh(W)).max() * _slope(h),
+    ),
+    Mistake(
+        "`eig` returns two things, and that takes the second, the vectors. The eigenvalues come first.",
+        lambda W, h: np.abs(np.linalg.eig(W)[1]).max() * _slope(h),
+    ),
+    Mistake(
+        "that averages the absolute eigenvalues. The largest one wins in the long run.",
+        lambda W, h: np.abs(np.linalg.eigvals(W)).mean() * _slope(h),
+    ),
+    Mistake("the slope of tanh is 1 - h**2, not 1 - h.", lambda W, h: _radius(W) * np.mean(1 - h)),
+    Mistake(
+        "the slope of tanh is 1 - h**2, with a square instead of the absolute value.",
+        lambda W, h: _radius(W) * np.mean(1 - np.abs(h)),
+    ),
+    Mistake("that takes the largest slope. Average them.", lambda W, h: _radius(W) * np.max(1 - h**2)),
+    Mistake(
+        "that averages the slopes at the last step only. Average over all steps.",
+        lambda W, h: _radius(W) * _slope(h[:, -1]),
+    ),
+    Mistake(
+        "h has been through tanh already: the slope is 1 - h**2, without another tanh.",
+        lambda W, h: _radius(W) * _slope(np.tanh(h)),
+    ),
+    Mistake(
+        "average the slopes 1 - h**2; that is not 1 minus the square of the average.",
+        lambda W, h: _radius(W) * (1 - np.mean(h) ** 2),
+    ),
+)
 
 
 def _examine_rate(answer):
@@ -110,48 +211,14 @@ def _examine_rate(answer):
     W[:4] = 0
     W[:2, :2], W[2:4, 2:4] = [[3, 1], [-1, 3]], [[-3, 4], [-4, -3]]
     received = np.asarray(answer(W, h), dtype=complex)
-    eigenvalues, slope = np.linalg.eigvals(W), np.mean(1 - h**2)
-    largest = np.abs(eigenvalues).max()
     if received.shape != ():
         raise NotYet(
             f"the rate is one number; received an array of shape {received.shape}. Average over all axes of h."
         )
-    for mistake, wrong in {
-        "that is the largest singular value times the slope. The spectral radius is about eigenvalues": (
-            np.linalg.svd(W)[1][0] * slope
-        ),
-        "that takes the root of the sum of all squares of W, which is no eigenvalue. The spectral radius is the "
-        "largest absolute value of np.linalg.eigvals(W)": np.linalg.norm(W) * slope,
-        "the slopes are added up. Average them, for a rate is what one step does": largest * np.sum(1 - h**2),
-        "that is the spectral radius alone. Each step also passes through tanh: multiply by the mean slope": largest,
-        "that is the mean slope alone. Each step also passes through the kernel": slope,
-        "that takes the largest real part. Eigenvalues are complex: the radius is the largest absolute value": (
-            eigenvalues.real.max() * slope
-        ),
-        "that is one of the eigenvalues, but not the largest: they come in no order, and `max` goes by real parts. "
-        "Take absolute values first, then the largest": (np.abs(eigenvalues.max()) * slope),
-        "`eigvalsh` is for symmetric matrices, which a kernel is not. Use np.linalg.eigvals": (
-            np.abs(np.linalg.eigvalsh(W)).max() * slope
-        ),
-        "`eig` returns two things, and that takes the second, the vectors. The eigenvalues come first": (
-            np.abs(np.linalg.eig(W)[1]).max() * slope
-        ),
-        "that averages the absolute eigenvalues. The largest one wins in the long run": np.abs(eigenvalues).mean()
-        * slope,
-        "the slope of tanh is 1 - h**2, not 1 - h": largest * np.mean(1 - h),
-        "the slope of tanh is 1 - h**2, with a square instead of the absolute value": largest * np.mean(1 - np.abs(h)),
-        "that takes the largest slope. Average them": largest * np.max(1 - h**2),
-        "that averages the slopes at the last step only. Average over all steps": largest * np.mean(1 - h[:, -1] ** 2),
-        "h has been through tanh already: the slope is 1 - h**2, without another tanh": (
-            largest * np.mean(1 - np.tanh(h) ** 2)
-        ),
-        "average the slopes 1 - h**2; that is not 1 minus the square of the average": largest * (1 - np.mean(h) ** 2),
-    }.items():
-        if np.isclose(received, wrong):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _RATE_MISTAKES, W, h)
     if abs(received.imag) > 1e-9:
         raise NotYet("the rate came out complex. Take the absolute value of the eigenvalues first.")
-    close(largest * slope, what="the rate")(received.real)
+    close(predicted_rate(W, h), what="the rate")(received.real)
 
 
 # --- a kernel of your own -----------------------------------------------------------------------------------------
@@ -219,7 +286,6 @@ def _examine_kernel(answer):
 EXERCISES = (
     Exercise(
         "backpropagate_states",
-        LESSON,
         (
             "Start from `last` and a list that holds it; loop over t from the last step down to 1.",
             "One step back is: times the slope 1 - h[t]**2, then `@ W.T`. Append it; at the end reverse the list.",
@@ -229,7 +295,6 @@ EXERCISES = (
     ),
     Exercise(
         "predicted_rate",
-        LESSON,
         (
             "The spectral radius is the largest absolute value among `np.linalg.eigvals(W)`.",
             "The mean slope is `np.mean(1 - h**2)`, over every example, step and unit. Return the product.",
@@ -239,7 +304,6 @@ EXERCISES = (
     ),
     Exercise(
         "gain_of_two",
-        LESSON,
         (
             "Each step multiplies the gradient by the kernel *and* by the slopes 1 - h**2. What does a larger "
             "kernel do to h?",
@@ -258,7 +322,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_kernel",
-        LESSON,
         (
             "An orthogonal matrix loses a few percent a step to the slopes of tanh. What if it were a little larger?",
             "`q, r = np.linalg.qr(rng.normal(size=(units, units)))`: q is orthogonal. Try gains from 1 to 1.5.",
@@ -268,7 +331,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_01",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two b, one a and two c.",

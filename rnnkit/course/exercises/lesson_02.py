@@ -5,10 +5,7 @@ import math
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, explained, quiz
-
-LESSON = "02"
-
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, explained, quiz, reject_known_mistakes
 
 # --- accuracy, range by range -------------------------------------------------------------------------------------
 
@@ -17,6 +14,54 @@ def accuracy_by(right, value, edges):
     """Average `right` over the examples whose `value` lies in each range [edges[k], edges[k + 1])."""
     ranges = itertools.pairwise(edges)
     return np.array([right[(value >= low) & (value < high)].mean() for low, high in ranges])
+
+
+def _in_each_range(score):
+    """Return an answer that gives each range a score by (right, value, low, high)."""
+
+    def answer(right, value, edges):
+        return np.array([score(right, value, low, high) for low, high in itertools.pairwise(edges)])
+
+    return answer
+
+
+def _with_the_last_edge(right, value, edges):
+    last = right[(value >= edges[-2]) & (value <= edges[-1])].mean()
+    return np.array([*accuracy_by(right, value, edges)[:-1], last])
+
+
+_ACCURACY_MISTAKES = (
+    Mistake(
+        "the upper end belongs to the next range. A value equal to edges[k + 1] is counted in range k too: use `<`.",
+        _in_each_range(lambda right, value, low, high: right[(value >= low) & (value <= high)].mean()),
+    ),
+    Mistake(
+        "the lower end belongs to the range. A value equal to edges[k] is left out: use `>=`.",
+        _in_each_range(lambda right, value, low, high: right[(value > low) & (value < high)].mean()),
+    ),
+    Mistake(
+        "each range is shifted up by one: a value equal to edges[k] belongs to range k.",
+        _in_each_range(lambda right, value, low, high: right[(value > low) & (value <= high)].mean()),
+    ),
+    Mistake(
+        "that is the number of right answers. Divide by the number of examples in the range.",
+        _in_each_range(lambda right, value, low, high: right[(value >= low) & (value < high)].sum()),
+    ),
+    Mistake(
+        "you divide by the number of all examples. Divide by the number in the range.",
+        _in_each_range(lambda right, value, low, high: right[(value >= low) & (value < high)].sum() / len(right)),
+    ),
+    Mistake(
+        "your last range has its upper end in it, as the last bin of np.histogram has. Leave the values equal to the "
+        "last edge out.",
+        _with_the_last_edge,
+    ),
+    Mistake("that is the share of wrong answers.", lambda *given: 1 - accuracy_by(*given)),
+    Mistake(
+        "that is accuracy up to each distance, with all nearer ones in it. Cut off the lower end too.",
+        _in_each_range(lambda right, value, low, high: right[value < high].mean()),
+    ),
+)
 
 
 def _examine_accuracy_by(answer):
@@ -29,39 +74,26 @@ def _examine_accuracy_by(answer):
     )
     with explained(ValueError, "truth value", parentheses):
         received = np.asarray(answer(right, value, edges), dtype=float)
-    expected = accuracy_by(right, value, edges)
-    ranges = list(itertools.pairwise(edges))
     if received.shape == (4,):
         raise NotYet("4 edges are the ends of 3 ranges; you return 4 numbers. The last edge only ends the last range.")
-    for mistake, wrong in {
-        "the upper end belongs to the next range. A value equal to edges[k + 1] is counted in range k too: use `<`": [
-            right[(value >= low) & (value <= high)].mean() for low, high in ranges
-        ],
-        "the lower end belongs to the range. A value equal to edges[k] is left out: use `>=`": [
-            right[(value > low) & (value < high)].mean() for low, high in ranges
-        ],
-        "each range is shifted up by one: a value equal to edges[k] belongs to range k": [
-            right[(value > low) & (value <= high)].mean() for low, high in ranges
-        ],
-        "that is the number of right answers. Divide by the number of examples in the range": [
-            right[(value >= low) & (value < high)].sum() for low, high in ranges
-        ],
-        "you divide by the number of all examples. Divide by the number in the range": [
-            right[(value >= low) & (value < high)].sum() / len(right) for low, high in ranges
-        ],
-        "your last range has its upper end in it, as the last bin of np.histogram has. Leave the values equal to the "
-        "last edge out": [*expected[:-1], right[(value >= edges[-2]) & (value <= edges[-1])].mean()],
-        "that is the share of wrong answers": 1 - expected,
-        "that is accuracy up to each distance, with all nearer ones in it. Cut off the lower end too": [
-            right[value < high].mean() for _, high in ranges
-        ],
-    }.items():
-        if received.shape == np.shape(wrong) and np.allclose(received, wrong):
-            raise NotYet(mistake + ".")
-    close(expected, what="what you return")(received)
+    reject_known_mistakes(received, _ACCURACY_MISTAKES, right, value, edges)
+    close(accuracy_by(right, value, edges), what="what you return")(received)
 
 
 # --- what guessing costs ------------------------------------------------------------------------------------------
+
+
+_ALWAYS_ONE_MISTAKES = (
+    Mistake(
+        "that is the number in print, and it is not what the data say. Take 100,000 sums of two uniform numbers and "
+        "measure it.",
+        0.1767,
+    ),
+    Mistake("that is the variance of one uniform number. The answer is a sum of two.", 1 / 12),
+    Mistake("that is the standard deviation of the sum, not its square.", math.sqrt(1 / 6)),
+    Mistake("that is the mean absolute error, not the squared one.", 1 / 3),
+    Mistake("that is the error of always answering 0. The task says: always 1.", 7 / 6),
+)
 
 
 def _examine_always_one(answer):
@@ -69,16 +101,7 @@ def _examine_always_one(answer):
         received = float(answer)
     except (TypeError, ValueError):
         raise NotYet(f"give one number; received {answer!r}.") from None
-    for mistake, wrong in {
-        "that is the number in print, and it is not what the data say. Take 100,000 sums of two uniform numbers and "
-        "measure it": 0.1767,
-        "that is the variance of one uniform number. The answer is a sum of two": 1 / 12,
-        "that is the standard deviation of the sum, not its square": math.sqrt(1 / 6),
-        "that is the mean absolute error, not the squared one": 1 / 3,
-        "that is the error of always answering 0. The task says: always 1": 7 / 6,
-    }.items():
-        if abs(received - wrong) < 6e-4:
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _ALWAYS_ONE_MISTAKES, rtol=0, atol=6e-4)
     if 0.003 < abs(received - 1 / 6) < 0.03:
         raise NotYet(f"{received:.4g} is close, and may be chance: take more samples, 100,000 or more.")
     if abs(received - 1 / 6) > 0.003:
@@ -91,35 +114,54 @@ def copy_memory_cost(delay):
     return 10 * math.log(8) / (delay + 20)
 
 
+_COPY_COST_MISTAKES = (
+    Mistake(
+        "that is in bits. Keras's cross entropy uses the natural logarithm.",
+        lambda delays: 10 * np.log2(8) / (delays + 20),
+    ),
+    Mistake(
+        "that is with the decimal logarithm. Keras's cross entropy uses the natural one, `np.log`.",
+        lambda delays: 10 * np.log10(8) / (delays + 20),
+    ),
+    Mistake("only the ten steps at the end cost something, not twenty.", lambda delays: 20 * np.log(8) / (delays + 20)),
+    Mistake(
+        "1/8 is the probability of guessing right. Its cost is -ln(1/8) = ln 8.", lambda delays: 10 / 8 / (delays + 20)
+    ),
+    Mistake("`//` rounds down to whole numbers. Divide with `/`.", lambda delays: 10 * np.log(8) // (delays + 20)),
+    Mistake("a cost is positive: ln 8, which is -ln(1/8).", lambda delays: -10 * np.log(8) / (delays + 20)),
+    Mistake(
+        "that is the cost of the ten steps alone. Keras averages over all `delay + 20` steps.",
+        lambda delays: np.full(len(delays), np.log(8)),
+    ),
+    Mistake(
+        "that is the cost of a whole sequence. Keras averages over all `delay + 20` steps.",
+        lambda delays: np.full(len(delays), 10 * np.log(8)),
+    ),
+    Mistake(
+        "the sequence has `delay + 20` steps: ten symbols, the wait with the go sign, and ten more.",
+        lambda delays: 10 * np.log(8) / delays,
+    ),
+    Mistake("the sequence has `delay + 20` steps, not `delay + 10`.", lambda delays: 10 * np.log(8) / (delays + 10)),
+    Mistake(
+        "a network that has learned when to write never guesses a blank or a go: there are 8 symbols, not 10.",
+        lambda delays: 10 * np.log(10) / (delays + 20),
+    ),
+    Mistake(
+        "a network that has learned when to write never guesses a blank: there are 8 symbols, not 9.",
+        lambda delays: 10 * np.log(9) / (delays + 20),
+    ),
+    Mistake(
+        "you charge every step. Blanks cost nothing once it knows when to write.",
+        lambda delays: np.full(len(delays), np.log(9)),
+    ),
+    Mistake("there are ten symbols to write, not one.", lambda delays: np.log(8) / (delays + 20)),
+)
+
+
 def _examine_copy_cost(answer):
     delays = np.array([1, 30, 100, 1000])
     received = np.array([float(answer(int(delay))) for delay in delays])
-    for mistake, wrong in {
-        "that is in bits. Keras's cross entropy uses the natural logarithm": 10 * np.log2(8) / (delays + 20),
-        "that is with the decimal logarithm. Keras's cross entropy uses the natural one, `np.log`": (
-            10 * np.log10(8) / (delays + 20)
-        ),
-        "only the ten steps at the end cost something, not twenty": 20 * np.log(8) / (delays + 20),
-        "1/8 is the probability of guessing right. Its cost is -ln(1/8) = ln 8": 10 / 8 / (delays + 20),
-        "`//` rounds down to whole numbers. Divide with `/`": 10 * np.log(8) // (delays + 20),
-        "a cost is positive: ln 8, which is -ln(1/8)": -10 * np.log(8) / (delays + 20),
-        "that is the cost of the ten steps alone. Keras averages over all `delay + 20` steps": np.full(4, np.log(8)),
-        "that is the cost of a whole sequence. Keras averages over all `delay + 20` steps": np.full(4, 10 * np.log(8)),
-        "the sequence has `delay + 20` steps: ten symbols, the wait with the go sign, and ten more": (
-            10 * np.log(8) / delays
-        ),
-        "the sequence has `delay + 20` steps, not `delay + 10`": 10 * np.log(8) / (delays + 10),
-        "a network that has learned when to write never guesses a blank or a go: there are 8 symbols, not 10": (
-            10 * np.log(10) / (delays + 20)
-        ),
-        "a network that has learned when to write never guesses a blank: there are 8 symbols, not 9": (
-            10 * np.log(9) / (delays + 20)
-        ),
-        "you charge every step. Blanks cost nothing once it knows when to write": np.full(4, np.log(9)),
-        "there are ten symbols to write, not one": np.log(8) / (delays + 20),
-    }.items():
-        if np.allclose(received, wrong, rtol=1e-3):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _COPY_COST_MISTAKES, delays, rtol=1e-3)
     for delay, cost in zip(delays, received, strict=True):
         expected = copy_memory_cost(delay)
         if not np.isclose(cost, expected, rtol=1e-3):
@@ -173,7 +215,6 @@ def _examine_sentence(answer):
 EXERCISES = (
     Exercise(
         "accuracy_by",
-        LESSON,
         (
             "For one range: which examples have `value >= low` and `value < high`? The mean of `right` over them.",
             "`right[(value >= low) & (value < high)].mean()`, for each pair in `zip(edges, edges[1:])`.",
@@ -183,7 +224,6 @@ EXERCISES = (
     ),
     Exercise(
         "attractors_at_test",
-        LESSON,
         (
             "Which rule is right for most of the sentences it is trained on, and needs a memory of one word?",
             "Going by the last noun is right for 97 % of them. How often is it right if every noun is an attractor?",
@@ -201,7 +241,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_sentence",
-        LESSON,
         (
             "The subject is the first noun. Choose a last noun of the other number.",
             'Such as "the writer of the books", but one attractor rarely turns the LSTM round. Try three or four.',
@@ -212,7 +251,6 @@ EXERCISES = (
     ),
     Exercise(
         "always_one",
-        LESSON,
         (
             "Simulate it: a, b = rng.uniform(size=(2, 100_000)); what is the mean of (a + b - 1)**2?",
             "On paper: the variance of a uniform number on [0, 1] is 1/12, and variances of independent numbers add.",
@@ -222,7 +260,6 @@ EXERCISES = (
     ),
     Exercise(
         "copy_memory_cost",
-        LESSON,
         (
             "How many steps cost something, and how much is a guess among 8? Over how many steps is it averaged?",
             "Ten steps at ln 8 each, averaged over delay + 20 steps.",
@@ -232,7 +269,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_02",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two b, two c and one a.",

@@ -1,11 +1,10 @@
 """What is known of the exercises of lesson 03, the LSTM."""
 
+import functools
+
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, quiz
-
-LESSON = "03"
-
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
 # --- the cell -----------------------------------------------------------------------------------------------------
 
@@ -36,6 +35,48 @@ def _step(
     return o * out(after if new else c), after
 
 
+_STEP_MISTAKES = (
+    Mistake("h and c are in the wrong order. Return h first, then c.", lambda *given: _step(*given)[::-1]),
+    *(
+        Mistake(
+            "the gates are taken in another order. Keras lays them side by side as i, f, g, o; `ops.split` gives them "
+            "in that order.",
+            functools.partial(_step, order=order),
+        )
+        for order in ("fiog", "ifog", "ofig", "giof")
+    ),
+    Mistake(
+        "f and i are mixed up: f scales the old c, i scales the candidate g.",
+        functools.partial(_step, mix=lambda i, f, g, c: i * c + f * g),
+    ),
+    Mistake(
+        "the candidate g went through a sigmoid. It is what is written, not a gate: tanh, so that it can be negative.",
+        functools.partial(_step, squash=_sigmoid),
+    ),
+    Mistake("the candidate g misses its tanh: i * tanh(g) is written.", functools.partial(_step, squash=lambda g: g)),
+    Mistake(
+        "you took f = 1 - i. That is the GRU's way (lesson 04); an LSTM's forget gate is computed by itself.",
+        functools.partial(_step, mix=lambda i, f, g, c: (1 - i) * c + i * g),
+    ),
+    Mistake(
+        "a gate went through tanh. Gates are fractions between 0 and 1: sigmoid.",
+        functools.partial(_step, gate=np.tanh),
+    ),
+    Mistake("h misses a tanh: h = o * tanh(c).", functools.partial(_step, out=lambda c: c)),
+    Mistake(
+        "h is made of the old c. First c is renewed, then h = o * tanh(c) of the new one.",
+        functools.partial(_step, new=False),
+    ),
+    Mistake("h_{t-1} is missing: the gates look at x U + h W + b.", functools.partial(_step, recurrent=False)),
+    Mistake("the bias b is missing.", lambda x, h, c, U, W, b: _step(x, h, c, U, W, 0 * b)),
+    Mistake("the old c is not kept: c = f * c + i * g.", functools.partial(_step, mix=lambda i, f, g, c: i * g)),
+    Mistake(
+        "the forget gate is missing: c = f * c + i * g, not c + i * g.",
+        functools.partial(_step, mix=lambda i, f, g, c: c + i * g),
+    ),
+)
+
+
 def _examine_step(answer):
     from rnnkit import _backend
     from rnnkit._backend import keras
@@ -48,38 +89,7 @@ def _examine_step(answer):
     if not isinstance(received, (list, tuple)) or len(received) != 2:
         raise NotYet("return two things, the new h and the new c: `return h, c`.")
     parts = [np.asarray(keras.ops.convert_to_numpy(part), dtype=float) for part in received]
-    for mistake, wrong in {
-        "h and c are in the wrong order. Return h first, then c": _step(**arrays)[::-1],
-        "the gates are taken in another order. Keras lays them side by side as i, f, g, o; `ops.split` gives them in "
-        "that order": None,
-        "f and i are mixed up: f scales the old c, i scales the candidate g": _step(
-            **arrays, mix=lambda i, f, g, c: i * c + f * g
-        ),
-        "the candidate g went through a sigmoid. It is what is written, not a gate: tanh, so that it can be negative": (
-            _step(**arrays, squash=_sigmoid)
-        ),
-        "the candidate g misses its tanh: i * tanh(g) is written": _step(**arrays, squash=lambda g: g),
-        "you took f = 1 - i. That is the GRU's way (lesson 04); an LSTM's forget gate is computed by itself": _step(
-            **arrays, mix=lambda i, f, g, c: (1 - i) * c + i * g
-        ),
-        "a gate went through tanh. Gates are fractions between 0 and 1: sigmoid": _step(**arrays, gate=np.tanh),
-        "h misses a tanh: h = o * tanh(c)": _step(**arrays, out=lambda c: c),
-        "h is made of the old c. First c is renewed, then h = o * tanh(c) of the new one": _step(**arrays, new=False),
-        "h_{t-1} is missing: the gates look at x U + h W + b": _step(**arrays, recurrent=False),
-        "the bias b is missing": _step(**{**arrays, "b": 0 * arrays["b"]}),
-        "the old c is not kept: c = f * c + i * g": _step(**arrays, mix=lambda i, f, g, c: i * g),
-        "the forget gate is missing: c = f * c + i * g, not c + i * g": _step(
-            **arrays, mix=lambda i, f, g, c: c + i * g
-        ),
-    }.items():
-        others = ["fiog", "ifog", "ofig", "giof"] if wrong is None else []
-        candidates = [_step(**arrays, order=order) for order in others] or [wrong]
-        for candidate in candidates:
-            if all(
-                part.shape == one.shape and np.allclose(part, one, atol=1e-4)
-                for part, one in zip(parts, candidate, strict=True)
-            ):
-                raise NotYet(mistake + ".")
+    reject_known_mistakes(parts, _STEP_MISTAKES, *arrays.values(), atol=1e-4)
     close(list(_step(**arrays)), rtol=1e-4, atol=1e-5, what="what you return, (h, c),")(parts)
     rest = [tensors[name] for name in ("c", "U", "W", "b")]
     try:
@@ -106,32 +116,47 @@ def forget_product(last, f):
     return np.stack(gradients[::-1])
 
 
+def _at_each_step(factor):
+    """Return an answer that scales `last` at each step t by a factor of (f, t)."""
+    return lambda last, f: np.stack([last * factor(f, t) for t in range(len(f))])
+
+
+_PRODUCT_MISTAKES = (
+    Mistake(
+        "the order is reversed: row 0 belongs to the first step, row -1 is `last`.",
+        lambda last, f: forget_product(last, f)[::-1],
+    ),
+    Mistake(
+        "one factor too many. From c_t to c_T the memory passes the forget gates of steps t+1 to T: f_t itself scaled "
+        "what came *before* c_t, and the last row is `last`, unscaled.",
+        lambda last, f: last * np.cumprod(f[::-1], axis=0)[::-1],
+    ),
+    Mistake(
+        "that multiplies the gates from the first step on. The gradient comes from the end: the first row has all "
+        "factors, the last row none.",
+        lambda last, f: last * np.cumprod(f, axis=0),
+    ),
+    Mistake(
+        "the gate is taken at the wrong step: from c_t to c_{t-1} the gradient passes f_t, not f_{t-1}.",
+        _at_each_step(lambda f, t: np.prod(f[t:-1], axis=0)),
+    ),
+    Mistake("`last` is missing: the product scales it.", lambda last, f: forget_product(np.ones_like(last), f)),
+    Mistake(
+        "that is a power of the mean gate. Each unit has its own gate at each step.",
+        _at_each_step(lambda f, t: f.mean() ** (len(f) - 1 - t)),
+    ),
+    Mistake("that adds the gates up. A chain rule multiplies.", _at_each_step(lambda f, t: f[t + 1 :].sum(axis=0))),
+)
+
+
 def _examine_product(answer):
     draw = np.random.default_rng(0)
     last, f = draw.normal(size=3), draw.uniform(0.3, 0.95, size=(6, 3))
     received = np.asarray(answer(last, f), dtype=float)
-    expected = forget_product(last, f)
-    backwards = np.cumprod(f[::-1], axis=0)[::-1]
     if received.shape == (5, 3):
         raise NotYet("you return 5 gradients for 6 steps. The last step has one too: it is `last` itself.")
-    for mistake, wrong in {
-        "the order is reversed: row 0 belongs to the first step, row -1 is `last`": expected[::-1],
-        "one factor too many. From c_t to c_T the memory passes the forget gates of steps t+1 to T: f_t itself scaled "
-        "what came *before* c_t, and the last row is `last`, unscaled": last * backwards,
-        "that multiplies the gates from the first step on. The gradient comes from the end: the first row has all "
-        "factors, the last row none": last * np.cumprod(f, axis=0),
-        "the gate is taken at the wrong step: from c_t to c_{t-1} the gradient passes f_t, not f_{t-1}": np.stack(
-            [last * np.prod(f[t:-1], axis=0) for t in range(6)]
-        ),
-        "`last` is missing: the product scales it": expected / last,
-        "that is a power of the mean gate. Each unit has its own gate at each step": np.stack(
-            [last * f.mean() ** (5 - t) for t in range(6)]
-        ),
-        "that adds the gates up. A chain rule multiplies": np.stack([last * f[t + 1 :].sum(axis=0) for t in range(6)]),
-    }.items():
-        if received.shape == wrong.shape and np.allclose(received, wrong):
-            raise NotYet(mistake + ".")
-    close(expected, what="what you return")(received)
+    reject_known_mistakes(received, _PRODUCT_MISTAKES, last, f)
+    close(forget_product(last, f), what="what you return")(received)
 
 
 # --- half-lives ---------------------------------------------------------------------------------------------------
@@ -143,38 +168,63 @@ def bias_for_half_life(steps):
     return np.log(f / (1 - f))
 
 
+_HALF_LIFE_MISTAKES = (
+    Mistake(
+        "that is the gate itself, f. The bias is what the sigmoid turns into f: b = ln(f / (1 - f)).",
+        lambda steps: 0.5 ** (1 / steps),
+    ),
+    Mistake(
+        "the sign is turned round: a long memory needs a *positive* forget bias.",
+        lambda steps: -bias_for_half_life(steps),
+    ),
+    Mistake(
+        "that is the bias for a memory that falls to 1/e. A half-life asks for f**steps = 1/2.",
+        lambda steps: np.log(np.exp(-1 / steps) / (1 - np.exp(-1 / steps))),
+    ),
+    Mistake(
+        "that is the half-life of a bias; asked for is the bias of a half-life.",
+        lambda steps: np.log(0.5) / np.log(_sigmoid(steps)),
+    ),
+    Mistake("ln(steps) is close for long memories, but not the half-life: solve sigmoid(b)**steps = 1/2.", np.log),
+    Mistake(
+        "a half-life of n steps means f**n = 1/2, not f = 1 - 1 / (2 n).",
+        lambda steps: np.log((1 - 0.5 / steps) / (0.5 / steps)),
+    ),
+    Mistake(
+        "that is the lesson's approximation for large biases, turned round. At short half-lives it is off; solve "
+        "sigmoid(b)**steps = 1/2 itself.",
+        lambda steps: np.log(steps / np.log(2)),
+    ),
+    Mistake(
+        "that is what a gate of one half leaves after so many steps. Asked for is the gate with f**steps = 1/2, "
+        "0.5 ** (1 / steps), and then its bias.",
+        lambda steps: 0.5**steps,
+    ),
+    Mistake(
+        "f**steps = 1/2 gives f = 0.5 ** (1 / steps), the root, not 0.5 ** steps.",
+        lambda steps: -np.log(2**steps - 1),
+    ),
+    Mistake(
+        "that is the logarithm of f; the inverse of the sigmoid is ln(f / (1 - f)).",
+        lambda steps: np.log(0.5 ** (1 / steps)),
+    ),
+)
+
+
 def _examine_half_life(answer):
     steps = np.array([1.0, 2.5, 14.0, 25.0])
     with np.errstate(all="ignore"):
         received = np.array([np.asarray(answer(one), dtype=float) for one in steps])
-    f = 0.5 ** (1 / steps)
-    right = np.log(f / (1 - f))
     if received.shape != steps.shape:
         raise NotYet("return one number, the bias.")
-    for mistake, wrong in {
-        "that is the gate itself, f. The bias is what the sigmoid turns into f: b = ln(f / (1 - f))": f,
-        "the sign is turned round: a long memory needs a *positive* forget bias": -right,
-        "that is the bias for a memory that falls to 1/e. A half-life asks for f**steps = 1/2": np.log(
-            np.exp(-1 / steps) / (1 - np.exp(-1 / steps))
-        ),
-        "that is the half-life of a bias; asked for is the bias of a half-life": np.log(0.5) / np.log(_sigmoid(steps)),
-        "ln(steps) is close for long memories, but not the half-life: solve sigmoid(b)**steps = 1/2": np.log(steps),
-        "a half-life of n steps means f**n = 1/2, not f = 1 - 1 / (2 n)": np.log((1 - 0.5 / steps) / (0.5 / steps)),
-        "that is the lesson's approximation for large biases, turned round. At short half-lives it is off; solve "
-        "sigmoid(b)**steps = 1/2 itself": np.log(steps / np.log(2)),
-        "that is what a gate of one half leaves after so many steps. Asked for is the gate with f**steps = 1/2, "
-        "0.5 ** (1 / steps), and then its bias": 0.5**steps,
-        "f**steps = 1/2 gives f = 0.5 ** (1 / steps), the root, not 0.5 ** steps": -np.log(2**steps - 1),
-        "that is the logarithm of f; the inverse of the sigmoid is ln(f / (1 - f))": np.log(f),
-    }.items():
-        if np.allclose(received, wrong, rtol=1e-3):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _HALF_LIFE_MISTAKES, steps, rtol=1e-3)
     if np.allclose(received[1:], np.log(0.5) / np.log(steps[1:]), rtol=1e-3):
         raise NotYet(
             "that is the formula with the half-life in the bias's place, and without the sigmoid. Solve "
             "sigmoid(b)**steps = 1/2 for b."
         )
-    close(right, atol=1e-6, rtol=1e-3, what="the biases for half-lives of 1, 2.5, 14 and 25 steps")(received)
+    expected = bias_for_half_life(steps)
+    close(expected, atol=1e-6, rtol=1e-3, what="the biases for half-lives of 1, 2.5, 14 and 25 steps")(received)
 
 
 # --- a bias of your own -------------------------------------------------------------------------------------------
@@ -246,7 +296,6 @@ def _examine_bias(answer):
 EXERCISES = (
     Exercise(
         "lstm_step",
-        LESSON,
         (
             "One product makes all four parts, (batch, 4 * units). Three are gates, fractions between 0 and 1; the "
             "fourth is what is written, and may be negative. Which function squashes which?",
@@ -258,7 +307,6 @@ EXERCISES = (
     ),
     Exercise(
         "forget_product",
-        LESSON,
         (
             "As in lesson 01: start from `last`, walk back. If c_t = f_t * c_{t-1}, what is dc_t / dc_{t-1}?",
             "Loop over t from the last step down to 1; one step back is `gradients[-1] * f[t]`. At the end reverse.",
@@ -268,7 +316,6 @@ EXERCISES = (
     ),
     Exercise(
         "bias_for_half_life",
-        LESSON,
         (
             "After `steps` steps half is left: f**steps = 1/2. Solve for f first.",
             "The sigmoid's inverse is b = ln(f / (1 - f)): `np.log(f / (1 - f))`, with `f = 0.5 ** (1 / steps)`.",
@@ -278,7 +325,6 @@ EXERCISES = (
     ),
     Exercise(
         "without_forget_gate",
-        LESSON,
         (
             "With f = 1 the memory is a running sum, c_t = c_{t-1} + i_t * g_t. Which task needs something to go away?",
             "Keeping needs no forgetting. To replace an old symbol by a new one, the old must be taken out of the sum.",
@@ -296,7 +342,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_lstm_bias",
-        LESSON,
         (
             "You know which forget bias has a half-life of the order of 200 steps, and that what comes through h adds "
             "to it. Which gate decides how much is written, and so how much of h comes back into c?",
@@ -308,7 +353,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_03",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",

@@ -1,11 +1,10 @@
 """What is known of the exercises of lesson 04, GRU and the rule of thumb."""
 
+import functools
+
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, quiz
-
-LESSON = "04"
-
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
 # --- one step of a GRU --------------------------------------------------------------------------------------------
 
@@ -47,37 +46,72 @@ def _numpy_step(
     return z * h + (1 - z) * g if keeps else (1 - z) * h + z * g
 
 
+_STEP_MISTAKES = (
+    Mistake(
+        "z stands the wrong way round. In Keras's convention z keeps: h_t = z * h + (1 - z) * g.",
+        functools.partial(_numpy_step, keeps=False),
+    ),
+    Mistake(
+        "the reset gate acts too early. In this form it multiplies the product, r * (h W_g + d_g), not h before it.",
+        functools.partial(_numpy_step, reset="before"),
+    ),
+    Mistake("the reset gate is missing: the state's part of g is r * h_g.", functools.partial(_numpy_step, reset="no")),
+    Mistake(
+        "the reset gate also multiplies the input's part of g. It gates the state only: x_g + r * h_g.",
+        functools.partial(_numpy_step, reset="all"),
+    ),
+    Mistake(
+        "the second bias row belongs inside the reset gate's product: r * (h W_g + d_g).",
+        functools.partial(_numpy_step, reset="kernel only"),
+    ),
+    Mistake(
+        "z and r are mixed up. Keras keeps them in the order z, r, g.", functools.partial(_numpy_step, order="rzg")
+    ),
+    Mistake(
+        "the candidate g comes out of a sigmoid. It is a value, not a gate: tanh.",
+        functools.partial(_numpy_step, squash=_sigmoid),
+    ),
+    Mistake(
+        "the gates come out of tanh. They lie between 0 and 1: sigmoid.", functools.partial(_numpy_step, gate=np.tanh)
+    ),
+    Mistake(
+        "the update gate z comes out of tanh. A gate lies between 0 and 1: sigmoid.",
+        functools.partial(_numpy_step, gate=np.tanh, odd="z"),
+    ),
+    Mistake(
+        "the reset gate r comes out of tanh. A gate lies between 0 and 1: sigmoid.",
+        functools.partial(_numpy_step, gate=np.tanh, odd="r"),
+    ),
+    Mistake(
+        "the gates have no sigmoid around them, which brings them between 0 and 1.",
+        functools.partial(_numpy_step, gate=np.asarray),
+    ),
+    Mistake(
+        "the candidate g has no tanh around it, which brings it between -1 and 1.",
+        functools.partial(_numpy_step, squash=np.asarray),
+    ),
+    Mistake(
+        "the second bias row is missing: what comes from h is h @ W + b[1].",
+        functools.partial(_numpy_step, rows=(1, 0)),
+    ),
+    Mistake(
+        "the first bias row is missing: what comes from x is x @ U + b[0].",
+        functools.partial(_numpy_step, rows=(0, 1)),
+    ),
+    Mistake(
+        "both bias rows are missing: b[0] goes with what comes from x, b[1] with what comes from h.",
+        functools.partial(_numpy_step, rows=(0, 0)),
+    ),
+)
+
+
 def _examine_step(answer):
     draw = np.random.default_rng(0)
     sizes = (5, 3), (5, 4), (3, 12), (4, 12), (2, 12)
     given = [draw.normal(size=size).astype("float32") for size in sizes]
     received = np.asarray(answer(*given), dtype=float)
-    expected = _numpy_step(*given)
-    for mistake, wrong in {
-        "z stands the wrong way round. In Keras's convention z keeps: h_t = z * h + (1 - z) * g": {"keeps": False},
-        "the reset gate acts too early. In this form it multiplies the product, r * (h W_g + d_g), not h before it": {
-            "reset": "before"
-        },
-        "the reset gate is missing: the state's part of g is r * h_g": {"reset": "no"},
-        "the reset gate also multiplies the input's part of g. It gates the state only: x_g + r * h_g": {
-            "reset": "all"
-        },
-        "the second bias row belongs inside the reset gate's product: r * (h W_g + d_g)": {"reset": "kernel only"},
-        "z and r are mixed up. Keras keeps them in the order z, r, g": {"order": "rzg"},
-        "the candidate g comes out of a sigmoid. It is a value, not a gate: tanh": {"squash": _sigmoid},
-        "the gates come out of tanh. They lie between 0 and 1: sigmoid": {"gate": np.tanh},
-        "the update gate z comes out of tanh. A gate lies between 0 and 1: sigmoid": {"gate": np.tanh, "odd": "z"},
-        "the reset gate r comes out of tanh. A gate lies between 0 and 1: sigmoid": {"gate": np.tanh, "odd": "r"},
-        "the gates have no sigmoid around them, which brings them between 0 and 1": {"gate": np.asarray},
-        "the candidate g has no tanh around it, which brings it between -1 and 1": {"squash": np.asarray},
-        "the second bias row is missing: what comes from h is h @ W + b[1]": {"rows": (1, 0)},
-        "the first bias row is missing: what comes from x is x @ U + b[0]": {"rows": (0, 1)},
-        "both bias rows are missing: b[0] goes with what comes from x, b[1] with what comes from h": {"rows": (0, 0)},
-    }.items():
-        candidate = _numpy_step(*given, **wrong)
-        if received.shape == candidate.shape and np.allclose(received, candidate, atol=1e-5):
-            raise NotYet(mistake + ".")
-    close(expected, rtol=1e-4, atol=1e-5, what="h_t")(received)
+    reject_known_mistakes(received, _STEP_MISTAKES, *given, atol=1e-5)
+    close(_numpy_step(*given), rtol=1e-4, atol=1e-5, what="h_t")(received)
 
 
 # --- from one convention to the other -----------------------------------------------------------------------------
@@ -92,6 +126,44 @@ def to_lecture(weights):
     return turned
 
 
+def _negated(weights, gates="z", which=(True, True, True)):
+    """Negate the columns of some gates, z, r or g, in some of the three weights."""
+    columns = np.repeat([name in gates for name in "zrg"], len(weights[1]))
+    return [
+        weight * np.where(columns, -1, 1) if chosen else weight for weight, chosen in zip(weights, which, strict=True)
+    ]
+
+
+def _one_minus_update_gate(weights):
+    columns = np.repeat([True, False, False], len(weights[1]))
+    return [np.where(columns, 1 - weight, weight) for weight in weights]
+
+
+_TO_LECTURE_MISTAKES = (
+    Mistake(
+        "nothing has changed. In the lecture's convention these weights would keep what they should overwrite.",
+        lambda weights: weights,
+    ),
+    Mistake(
+        "all columns are negated. Reset gate and candidate mean the same in both conventions.",
+        functools.partial(_negated, gates="zrg"),
+    ),
+    Mistake(
+        "the bias still belongs to the other convention: its first columns feed the update gate too.",
+        functools.partial(_negated, which=(True, True, False)),
+    ),
+    Mistake(
+        "the recurrent kernel still belongs to the other convention.",
+        functools.partial(_negated, which=(True, False, True)),
+    ),
+    Mistake(
+        "the kernel still belongs to the other convention.", functools.partial(_negated, which=(False, True, True))
+    ),
+    Mistake("that is the reset gate. The update gate's columns come first.", functools.partial(_negated, gates="r")),
+    Mistake("it is the gate that becomes 1 - z, not the weights.", _one_minus_update_gate),
+)
+
+
 def _examine_to_lecture(answer):
     draw = np.random.default_rng(1)
     weights = [draw.normal(size=size) for size in ((3, 12), (4, 12), (2, 12))]
@@ -99,35 +171,8 @@ def _examine_to_lecture(answer):
     if not isinstance(received, list | tuple) or len(received) != 3:
         raise NotYet("return a list of the three weights, as `get_weights` gives them: kernel, recurrent kernel, bias.")
     received = [np.asarray(weight, dtype=float) for weight in received]
-
-    def negated(columns, which=(True, True, True)):
-        turned = [np.array(weight) for weight in weights]
-        for weight, chosen in zip(turned, which, strict=True):
-            if chosen:
-                weight[..., columns] *= -1
-        return turned
-
-    for mistake, wrong in {
-        "nothing has changed. In the lecture's convention these weights would keep what they should overwrite": weights,
-        "all columns are negated. Reset gate and candidate mean the same in both conventions": negated(slice(None)),
-        "the bias still belongs to the other convention: its first columns feed the update gate too": negated(
-            slice(4), (True, True, False)
-        ),
-        "the recurrent kernel still belongs to the other convention": negated(slice(4), (True, False, True)),
-        "the kernel still belongs to the other convention": negated(slice(4), (False, True, True)),
-        "that is the reset gate. The update gate's columns come first": negated(slice(4, 8)),
-        "it is the gate that becomes 1 - z, not the weights": [_one_minus(weight) for weight in weights],
-    }.items():
-        same = (np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(received, wrong, strict=True))
-        if all(same):
-            raise NotYet(mistake + ".")
-    close(negated(slice(4)), what="the list of weights")(received)
-
-
-def _one_minus(weight):
-    turned = np.array(weight)
-    turned[..., :4] = 1 - turned[..., :4]
-    return turned
+    reject_known_mistakes(received, _TO_LECTURE_MISTAKES, weights)
+    close(to_lecture(weights), what="the list of weights")(received)
 
 
 # --- a layer of your own ------------------------------------------------------------------------------------------
@@ -214,8 +259,6 @@ def _why_unsolved(layer):
 
 
 def _examine_layer(answer):
-    import functools
-
     from rnnkit import sweeps
     from rnnkit._backend import keras
 
@@ -240,7 +283,6 @@ def _examine_layer(answer):
 EXERCISES = (
     Exercise(
         "gru_step",
-        LESSON,
         (
             "Each gate is `ops.sigmoid` of what comes from x plus what comes from h; the candidate is an `ops.tanh`.",
             "The reset gate multiplies the state's part only, g = tanh(x_g + r * h_g). z keeps: z * h + (1 - z) * g.",
@@ -260,7 +302,6 @@ EXERCISES = (
     ),
     Exercise(
         "to_lecture",
-        LESSON,
         (
             "The lecture's gate must be 1 - z. What do you have to do to a for sigmoid to give 1 - sigmoid(a)?",
             "sigmoid(-a) = 1 - sigmoid(a): negate the first `units` columns of all three weights. Copy them first.",
@@ -270,7 +311,6 @@ EXERCISES = (
     ),
     Exercise(
         "recall_first",
-        LESSON,
         (
             "The first symbol is not learned before a gradient reaches it. Look at the figure of six fresh networks.",
             "One of the three, as Keras starts it, loses far less there than the two others. That one leads; between "
@@ -290,7 +330,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_layer",
-        LESSON,
         (
             "The default GRU hears nothing of the first symbol; what mends that costs no parameter.",
             "Look at the table of half-lives: which update bias keeps something over 40 steps? A layer takes it as "
@@ -305,7 +344,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_04",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",

@@ -2,10 +2,17 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, explained, quiz
-
-LESSON = "05"
-
+from rnnkit.course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    choice,
+    close,
+    explained,
+    quiz,
+    reject_known_mistakes,
+    unguarded,
+)
 
 # --- clipping -----------------------------------------------------------------------------------------------------
 
@@ -20,6 +27,79 @@ def clip_by_global_norm(gradients, threshold):
 
 def _norm(gradients):
     return np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients))
+
+
+def _norms(gradients):
+    return [np.linalg.norm(gradient) for gradient in gradients]
+
+
+def _divided_by(size):
+    """Return an answer that scales all gradients by threshold / size(gradients)."""
+    return lambda gradients, threshold: [gradient * (threshold / size(gradients)) for gradient in gradients]
+
+
+_CLIP_MISTAKES = (
+    Mistake(
+        "you return the gradients as they were, though their norm exceeds the threshold.",
+        lambda gradients, threshold: gradients,
+    ),
+    Mistake(
+        "each array is scaled by its own norm: that is `clipnorm`, and it turns the step. One norm, and one factor, "
+        "for all arrays together.",
+        lambda gradients, threshold: [g * min(1, threshold / np.linalg.norm(g)) for g in gradients],
+    ),
+    Mistake(
+        "each number is cut on its own: that is clipping by value, and it turns the step.",
+        lambda gradients, threshold: [np.clip(g, -threshold, threshold) for g in gradients],
+    ),
+    Mistake(
+        "the square root is missing: the norm is the root of the sum of squares.",
+        _divided_by(lambda gradients: _norm(gradients) ** 2),
+    ),
+    Mistake(
+        "the norms of the arrays are added up. Add their squares, then take the root.",
+        _divided_by(lambda gradients: sum(_norms(gradients))),
+    ),
+    Mistake(
+        "the norm is not the largest number, but the root of the sum of all squares.",
+        _divided_by(lambda gradients: max(np.abs(gradient).max() for gradient in gradients)),
+    ),
+    Mistake(
+        "the norm is not the largest of the arrays' norms. Add up their squares, then take the root.",
+        _divided_by(lambda gradients: max(_norms(gradients))),
+    ),
+    Mistake(
+        "the norms of the arrays are averaged. Add up their squares, then take the root.",
+        _divided_by(lambda gradients: np.mean(_norms(gradients))),
+    ),
+    Mistake(
+        "the factor is threshold / norm, without anything added to the norm.",
+        _divided_by(lambda gradients: _norm(gradients) + 1),
+    ),
+    Mistake(
+        "the squares are averaged. The norm is the root of their sum.",
+        _divided_by(lambda gradients: _norm(gradients) / np.sqrt(sum(gradient.size for gradient in gradients))),
+    ),
+    Mistake(
+        "the absolute values are added up. Add the squares, then take the root.",
+        _divided_by(lambda gradients: sum(np.abs(gradient).sum() for gradient in gradients)),
+    ),
+    *(
+        Mistake(
+            f"that is the norm of one of the arrays, number {place}. Add up the squares of all, then take the root.",
+            _divided_by(lambda gradients, place=place: _norms(gradients)[place]),
+        )
+        for place in range(3)
+    ),
+    Mistake(
+        "the root is taken twice: the norm is the root of the sum of squares.",
+        _divided_by(lambda gradients: np.sqrt(_norm(gradients))),
+    ),
+    Mistake(
+        "the factor stands upside down: it is threshold / norm.",
+        lambda gradients, threshold: [g * (_norm(gradients) / threshold) for g in gradients],
+    ),
+)
 
 
 def _examine_clip(answer):
@@ -37,40 +117,7 @@ def _examine_clip(answer):
     with explained(TypeError, "list", a_list), explained(ValueError, "inhomogeneous", different_shapes):
         received = _as_list(answer(large, 1.0), large)
     norm = _norm(large)
-    each = [np.linalg.norm(gradient) for gradient in large]
-    largest, count = max(np.abs(gradient).max() for gradient in large), sum(gradient.size for gradient in large)
-    for mistake, wrong in {
-        "you return the gradients as they were, though their norm exceeds the threshold": large,
-        "each array is scaled by its own norm: that is `clipnorm`, and it turns the step. One norm, and one factor, "
-        "for all arrays together": [g * min(1, 1 / n) for g, n in zip(large, each, strict=True)],
-        "each number is cut on its own: that is clipping by value, and it turns the step": [
-            np.clip(g, -1, 1) for g in large
-        ],
-        "the square root is missing: the norm is the root of the sum of squares": [g / norm**2 for g in large],
-        "the norms of the arrays are added up. Add their squares, then take the root": [g / sum(each) for g in large],
-        "the norm is not the largest number, but the root of the sum of all squares": [g / largest for g in large],
-        "the norm is not the largest of the arrays' norms. Add up their squares, then take the root": [
-            g / max(each) for g in large
-        ],
-        "the norms of the arrays are averaged. Add up their squares, then take the root": [
-            g / np.mean(each) for g in large
-        ],
-        "the factor is threshold / norm, without anything added to the norm": [g / (norm + 1) for g in large],
-        "the squares are averaged. The norm is the root of their sum": [g * np.sqrt(count) / norm for g in large],
-        "the absolute values are added up. Add the squares, then take the root": [
-            g / sum(np.abs(one).sum() for one in large) for g in large
-        ],
-        **{
-            f"that is the norm of one of the arrays, number {place}. Add up the squares of all, then take the root": [
-                g / n for g in large
-            ]
-            for place, n in enumerate(each)
-        },
-        "the root is taken twice: the norm is the root of the sum of squares": [g / np.sqrt(norm) for g in large],
-        "the factor stands upside down: it is threshold / norm": [g * norm for g in large],
-    }.items():
-        if all(np.allclose(part, other) for part, other in zip(received, wrong, strict=True)):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _CLIP_MISTAKES, large, 1.0)
     close([gradient / norm for gradient in large], what="what you return")(received)
     halved = _as_list(answer(large, 0.5), large)
     if np.allclose(_norm(halved), 0.25):
@@ -86,17 +133,13 @@ def _examine_clip(answer):
         nothing = _as_list(answer([np.zeros(3), np.zeros(2)], 1.0), [np.zeros(3), np.zeros(2)])
     if not all(np.array_equal(part, 0 * part) for part in nothing):
         raise NotYet("gradients of zero come back as NaN: 0 / 0. Only divide when the norm exceeds the threshold.")
-    passed = _Uncopied(gradient.copy() for gradient in large)
-    answer(passed, 1.0)
+    passed = [gradient.copy() for gradient in large]
+    unguarded(answer)(passed, 1.0)
     if len(passed) != len(large) or not all(map(np.array_equal, passed, large)):
         raise NotYet(
             "the gradients that you were given have changed: `*=` or an assignment into the list writes into what "
             "belongs to the caller, who may compare before and after. Return new arrays, gradient * factor."
         )
-
-
-class _Uncopied(list):
-    """A list that reaches a learner's function as it is, so that a change of it shows."""
 
 
 def _as_list(received, gradients):
@@ -118,30 +161,41 @@ def threshold_from(norms, times=1.0):
     return times * norms[np.isfinite(norms)].mean()
 
 
+_THRESHOLD_MISTAKES = (
+    Mistake("that is the median. The rule that is tested here uses the mean, which large norms pull up.", np.median),
+    Mistake("that is the largest norm: then nothing would ever be clipped.", np.max),
+    Mistake("that is the root mean square. Take the plain mean.", lambda norms: np.sqrt(np.mean(norms**2))),
+    Mistake("that is the last norm of the recording. Average over all of them.", lambda norms: norms[-1]),
+    Mistake("that is the sum. Divide it by the number of norms.", np.sum),
+    Mistake(
+        "you leave out the last norm. Not every recording ends in NaN: ask each norm whether it is a number, with "
+        "np.isfinite.",
+        lambda norms: norms[:-1].mean(),
+    ),
+)
+_TIMES_MISTAKES = (
+    Mistake(
+        "`times` has no effect: five times the mean was asked for, and once came back.",
+        lambda norms, times: norms.mean(),
+    ),
+    Mistake(
+        "the mean is divided by `times`. For times=5, five times the mean is asked for.",
+        lambda norms, times: norms.mean() / times,
+    ),
+    Mistake(
+        "`times` is added to the mean. For times=5, five times the mean is asked for.",
+        lambda norms, times: times + norms.mean(),
+    ),
+)
+
+
 def _examine_threshold(answer):
     norms = np.random.default_rng(0).lognormal(sigma=1.5, size=200)
     if np.shape(answer(norms)) != ():
         raise NotYet(f"a threshold is one number; received an array of shape {np.shape(answer(norms))}.")
-    for mistake, wrong in {
-        "that is the median. The rule that is tested here uses the mean, which large norms pull up": np.median(norms),
-        "that is the largest norm: then nothing would ever be clipped": norms.max(),
-        "that is the root mean square. Take the plain mean": np.sqrt(np.mean(norms**2)),
-        "that is the last norm of the recording. Average over all of them": norms[-1],
-        "that is the sum. Divide it by the number of norms": norms.sum(),
-        "you leave out the last norm. Not every recording ends in NaN: ask each norm whether it is a number, with "
-        "np.isfinite": norms[:-1].mean(),
-    }.items():
-        if np.isclose(float(answer(norms)), wrong):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(float(answer(norms)), _THRESHOLD_MISTAKES, norms)
     close(norms.mean(), what="the threshold for times=1")(answer(norms))
-    if np.isclose(float(answer(norms, 5.0)), norms.mean()):
-        raise NotYet("`times` has no effect: five times the mean was asked for, and once came back.")
-    for mistake, wrong in {
-        "the mean is divided by `times`": norms.mean() / 5,
-        "`times` is added to the mean": 5 + norms.mean(),
-    }.items():
-        if np.isclose(float(answer(norms, 5.0)), wrong):
-            raise NotYet(f"{mistake}. For times=5, five times the mean is asked for.")
+    reject_known_mistakes(float(answer(norms, 5.0)), _TIMES_MISTAKES, norms, 5.0)
     close(5 * norms.mean(), what="the threshold for times=5")(answer(norms, 5.0))
     broken = [np.inf, np.nan]
     with np.errstate(all="ignore"):
@@ -249,7 +303,6 @@ def _examine_own_rule(answer):
 EXERCISES = (
     Exercise(
         "clip_by_global_norm",
-        LESSON,
         (
             "One norm for everything: add up the squares of all numbers of all arrays, then take the square root.",
             "If norm <= threshold, return the gradients. Otherwise multiply each array by threshold / norm.",
@@ -259,7 +312,6 @@ EXERCISES = (
     ),
     Exercise(
         "threshold_from",
-        LESSON,
         (
             "`np.isfinite(norms)` is True where a norm is a number. The mean of those, and nothing else.",
             "`norms[np.isfinite(norms)].mean()`, times `times`.",
@@ -269,7 +321,6 @@ EXERCISES = (
     ),
     Exercise(
         "three_times_the_rate",
-        LESSON,
         (
             "How long is a step whose gradient was clipped?",
             "A clipped step is exactly rate times threshold long. With 0.1 it was the long steps that failed.",
@@ -288,7 +339,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_step",
-        LESSON,
         (
             "On the wall the gradient is hundreds of times longer than elsewhere. What may a step be at most?",
             "`point - 0.2 * clip([gradient], 0.5)[0]` is one answer. Steps could also shrink as the gradient grows: "
@@ -299,7 +349,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_05",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are one a, two b and two c.",

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, quiz
-
-LESSON = "06"
-
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
 # --- from a recording to a curve ----------------------------------------------------------------------------------
 
@@ -26,28 +23,42 @@ def _recording(gates):
     return {name: draw.lognormal(size=3) for name in draw.permutation(names).tolist()}
 
 
+def _of_middle_layers(history, weight):
+    """Return all steps of the middle layers, (layers, steps)."""
+    return np.array([history[f"layer_{number:02}/{weight}"] for number in range(1, 13)])
+
+
+_BY_DEPTH_MISTAKES = (
+    Mistake(
+        "these are the norms of the last step. Take the first, at index 0.",
+        lambda history, weight: _of_middle_layers(history, weight)[:, -1],
+    ),
+    Mistake(
+        "these are means over the steps. Take the first step, at index 0.",
+        lambda history, weight: _of_middle_layers(history, weight).mean(axis=1),
+    ),
+    Mistake(
+        "the layers are in the wrong order: begin with layer_01.",
+        lambda history, weight: _of_middle_layers(history, weight)[::-1, 0],
+    ),
+)
+
+
 def _examine_by_depth(answer):
     plain = _recording(gates=False)
     for weight in ("bias", "kernel"):
         received = _as_numbers(answer(plain, weight), 12, "one for each middle layer")
-        steps = np.array([plain[f"layer_{number:02}/{weight}"] for number in range(1, 13)])
-        other = np.array(
-            [plain[f"layer_{number:02}/{'bias' if weight == 'kernel' else 'kernel'}"] for number in range(1, 13)]
-        )
-        for mistake, wrong in {
-            "these are the norms of the last step. Take the first, at index 0": steps[:, -1],
-            "these are means over the steps. Take the first step, at index 0": steps.mean(axis=1),
-            "the layers are in the wrong order: begin with layer_01": steps[::-1, 0],
-            f"`weight` has no effect: the {weight} was asked for, and the other came back": other[:, 0],
-        }.items():
-            if np.allclose(received, wrong):
-                raise NotYet(mistake + ".")
-        if not np.allclose(received, steps[:, 0]) and np.allclose(np.sort(received), np.sort(steps[:, 0])):
+        reject_known_mistakes(received, _BY_DEPTH_MISTAKES, plain, weight)
+        other = "bias" if weight == "kernel" else "kernel"
+        if np.allclose(received, by_depth(plain, other)):
+            raise NotYet(f"`weight` has no effect: the {weight} was asked for, and the other came back.")
+        expected = by_depth(plain, weight)
+        if not np.allclose(received, expected) and np.allclose(np.sort(received), np.sort(expected)):
             raise NotYet(
                 "these are the right norms in another order. A history need not be in the order of the layers: take "
                 "the names in order, with sorted(...)."
             )
-        close(steps[:, 0], what=f"what you return for {weight!r}")(received)
+        close(expected, what=f"what you return for {weight!r}")(received)
     gated = _recording(gates=True)
     received = _as_numbers(answer(gated, "bias"), 12, "one for each middle layer, though they have gates now", gated)
     close(by_depth(gated, "bias"), what="what you return for layers that have gates")(received)
@@ -76,6 +87,52 @@ def highway_from_gru(W, b):
     return [W[:, 2 * units :], b[2 * units :], -W[:, :units], -b[:units]]
 
 
+# Functions of the GRU's kernel and bias, each as {"z": columns, "r": columns, "h": columns}.
+_HIGHWAY_MISTAKES = (
+    Mistake(
+        "T has the weights of z, so that it opens where the GRU keeps. z says keep and T says transform: T = 1 - z, "
+        "and 1 - sigmoid(a) = sigmoid(-a).",
+        lambda W, b: [W["h"], b["h"], W["z"], b["z"]],
+    ),
+    Mistake(
+        "W_T has its sign turned, b_T has not: 1 - sigmoid(a) = sigmoid(-a), for all of a.",
+        lambda W, b: [W["h"], b["h"], -W["z"], b["z"]],
+    ),
+    Mistake(
+        "b_T has its sign turned, W_T has not: 1 - sigmoid(a) = sigmoid(-a), for all of a.",
+        lambda W, b: [W["h"], b["h"], W["z"], -b["z"]],
+    ),
+    Mistake(
+        "1 - sigmoid(a) is sigmoid(-a), not sigmoid(1 - a).",
+        lambda W, b: [W["h"], b["h"], 1 - W["z"], 1 - b["z"]],
+    ),
+    Mistake(
+        "the bias of the gate is 1 - b_z; but 1 - sigmoid(a) = sigmoid(-a).",
+        lambda W, b: [W["h"], b["h"], -W["z"], 1 - b["z"]],
+    ),
+    Mistake(
+        "T has the columns of the reset gate, the second; z has the first.",
+        lambda W, b: [W["h"], b["h"], -W["r"], -b["r"]],
+    ),
+    Mistake(
+        "H has the columns of the reset gate. The order is z, r, candidate.",
+        lambda W, b: [W["r"], b["r"], -W["z"], -b["z"]],
+    ),
+    Mistake(
+        "H and T are in each other's place: return H's weights first.",
+        lambda W, b: [-W["z"], -b["z"], W["h"], b["h"]],
+    ),
+    Mistake(
+        "H has its sign turned too. Only the gate's changes.",
+        lambda W, b: [-W["h"], -b["h"], -W["z"], -b["z"]],
+    ),
+    Mistake(
+        "the kernels are transposed. Keras computes x @ W for both layers, so that they stay as they are.",
+        lambda W, b: [W["h"].T, b["h"], -W["z"].T, -b["z"]],
+    ),
+)
+
+
 def _examine_highway(answer):
     draw = np.random.default_rng(0)
     units = 4
@@ -87,26 +144,9 @@ def _examine_highway(answer):
     for name, part, shape in zip(("W_H", "b_H", "W_T", "b_T"), received, ((units, units), (units,)) * 2, strict=True):
         if part.shape != shape:
             raise NotYet(f"{name} should have the shape {shape}; received {part.shape}.")
-    W_z, W_r, W_h = np.split(W, 3, axis=1)
-    b_z, b_r, b_h = np.split(b, 3)
-    right = [W_h, b_h, -W_z, -b_z]
-    for mistake, wrong in {
-        "T has the weights of z, so that it opens where the GRU keeps. z says keep and T says transform: T = 1 - z, "
-        "and 1 - sigmoid(a) = sigmoid(-a)": [W_h, b_h, W_z, b_z],
-        "W_T has its sign turned, b_T has not: 1 - sigmoid(a) = sigmoid(-a), for all of a": [W_h, b_h, -W_z, b_z],
-        "b_T has its sign turned, W_T has not: 1 - sigmoid(a) = sigmoid(-a), for all of a": [W_h, b_h, W_z, -b_z],
-        "1 - sigmoid(a) is sigmoid(-a), not sigmoid(1 - a)": [W_h, b_h, 1 - W_z, 1 - b_z],
-        "the bias of the gate is 1 - b_z; but 1 - sigmoid(a) = sigmoid(-a)": [W_h, b_h, -W_z, 1 - b_z],
-        "T has the columns of the reset gate, the second; z has the first": [W_h, b_h, -W_r, -b_r],
-        "H has the columns of the reset gate. The order is z, r, candidate": [W_r, b_r, -W_z, -b_z],
-        "H and T are in each other's place: return H's weights first": [-W_z, -b_z, W_h, b_h],
-        "H has its sign turned too. Only the gate's changes": [-W_h, -b_h, -W_z, -b_z],
-        "the kernels are transposed. Keras computes x @ W for both layers, so that they stay as they are": [
-            W_h.T, b_h, -W_z.T, -b_z,
-        ],
-    }.items():  # fmt: skip
-        if all(np.allclose(part, other) for part, other in zip(received, wrong, strict=True)):
-            raise NotYet(mistake + ".")
+    columns = (dict(zip("zrh", np.split(weight, 3, axis=-1), strict=True)) for weight in (W, b))
+    reject_known_mistakes(received, _HIGHWAY_MISTAKES, *columns)
+    right = highway_from_gru(W, b)
     for name, part, wanted in zip(("W_H", "b_H", "W_T", "b_T"), received, right, strict=True):
         close(wanted, what=name)(part)
 
@@ -195,7 +235,6 @@ def _examine_block(answer):
 EXERCISES = (
     Exercise(
         "by_depth",
-        LESSON,
         (
             "The names of the middle layers' weights begin with `layer_`; those of gates have a `gate` in them. "
             "What does sorted(...) do with the rest?",
@@ -207,7 +246,6 @@ EXERCISES = (
     ),
     Exercise(
         "gate_bias_of_minus_four",
-        LESSON,
         (
             "How much of the gradient is left after 40 layers that each pass on 88 %? And 98 %?",
             "0.88 to the power of 40 is 0.006; 0.982 to the power of 40 is 0.48. And each layer still adds its 2 %.",
@@ -226,7 +264,6 @@ EXERCISES = (
     ),
     Exercise(
         "highway_from_gru",
-        LESSON,
         (
             "With the reset gate open the candidate is tanh(h W_h + b_h). Which of T and 1 - T is z?",
             "T = 1 - z, and 1 - sigmoid(a) = sigmoid(-a): so W_T and b_T are the first third of W and b, with the sign "
@@ -237,7 +274,6 @@ EXERCISES = (
     ),
     Exercise(
         "my_block",
-        LESSON,
         (
             "Twenty residual layers gained five- to tenfold, so that forty gain too much. What makes each add less? "
             "And how much does a highway layer pass on, if its gate starts at -4?",
@@ -257,7 +293,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_06",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two a, two b and one c.",

@@ -2,10 +2,17 @@
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, explained, quiz
-
-LESSON = "07"
-
+from rnnkit.course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    choice,
+    close,
+    explained,
+    quiz,
+    reject_known_mistakes,
+    unguarded,
+)
 
 # --- both ways ----------------------------------------------------------------------------------------------------
 
@@ -35,48 +42,69 @@ def _reader(seed):
     return read
 
 
+def _turned(x):
+    """Turn time round."""
+    return x[:, ::-1]
+
+
+def _beside(one, other):
+    return np.concatenate([one, other], axis=-1)
+
+
+_BOTH_WAYS_MISTAKES = (
+    Mistake(
+        "the backward states come in the order of reading: the state at position 0 belongs to the *last* word. Turn "
+        "them round once more, [:, ::-1].",
+        lambda read, read_back, x: _beside(read(x), read_back(_turned(x))),
+    ),
+    Mistake(
+        "the second reader has read from the left as well. Give it x[:, ::-1]; x[::-1] would turn round the batch, "
+        "not the time.",
+        lambda read, read_back, x: _beside(read(x), read_back(x)),
+    ),
+    Mistake(
+        "the second reader has read from the left, and its states are turned round: position 0 has what it knew at the "
+        "end. Turn the words round before it reads, too.",
+        lambda read, read_back, x: _beside(read(x), _turned(read_back(x))),
+    ),
+    Mistake(
+        "the first reader has read both ways. The second has its own weights: use read_back.",
+        lambda read, read_back, x: _beside(read(x), _turned(read(_turned(x)))),
+    ),
+    Mistake(
+        "the backward states stand first. Put the forward ones first, as Keras does.",
+        lambda read, read_back, x: _beside(_turned(read_back(_turned(x))), read(x)),
+    ),
+    Mistake(
+        "the features were turned round. Time is axis 1: x[:, ::-1].",
+        lambda read, read_back, x: _beside(read(x), _turned(read_back(x[..., ::-1]))),
+    ),
+    Mistake(
+        "the features were turned round, and so were those of the states. Time is axis 1: [:, ::-1].",
+        lambda read, read_back, x: _beside(read(x), read_back(x[..., ::-1])[..., ::-1]),
+    ),
+    Mistake(
+        "the whole of both is turned round: only the backward states were in the wrong order.",
+        lambda read, read_back, x: _turned(_beside(read(x), read_back(_turned(x)))),
+    ),
+)
+
+
 def _examine_both_ways(answer):
     read, read_back = _reader(1), _reader(2)
     x = np.random.default_rng(0).normal(size=(4, 5, 2))
-    forward, turned = read(x), read_back(x[:, ::-1])
     received = answer(read, read_back, x)
     if isinstance(received, list | tuple) and len(received) == 2:
         raise NotYet("return one array: np.concatenate([..., ...], axis=-1) of the two.")
     received = np.asarray(received, dtype=float)
-    wanted = np.concatenate([forward, turned[:, ::-1]], axis=-1)
-    mistakes = {
-        "the backward states come in the order of reading: the state at position 0 belongs to the *last* word. Turn "
-        "them round once more, [:, ::-1]": [forward, turned],
-        "the second reader has read from the left as well. Give it x[:, ::-1]; x[::-1] would turn round the batch, "
-        "not the time": [forward, read_back(x)],
-        "the second reader has read from the left, and its states are turned round: position 0 has what it knew at the "
-        "end. Turn the words round before it reads, too": [forward, read_back(x)[:, ::-1]],
-        "the first reader has read both ways. The second has its own weights: use read_back": [
-            forward,
-            read(x[:, ::-1])[:, ::-1],
-        ],
-        "the backward states stand first. Put the forward ones first, as Keras does": [turned[:, ::-1], forward],
-        "the features were turned round. Time is axis 1: x[:, ::-1]": [forward, read_back(x[..., ::-1])[:, ::-1]],
-        "the features were turned round, and so were those of the states. Time is axis 1: [:, ::-1]": [
-            forward,
-            read_back(x[..., ::-1])[..., ::-1],
-        ],
-        "the whole of both is turned round: only the backward states were in the wrong order": [
-            forward[:, ::-1],
-            turned[:, ::-1],
-        ],
-    }
-    for mistake, (one, other) in mistakes.items():
-        wrong = np.concatenate([one, other], axis=-1)
-        if received.shape == wrong.shape and np.allclose(received, wrong):
-            raise NotYet(mistake + ".")
+    reject_known_mistakes(received, _BOTH_WAYS_MISTAKES, read, read_back, x)
     if received.shape == (4, 10, 3):
         raise NotYet("the two follow each other in time. Side by side means along the units: axis=-1.")
     if received.shape == (8, 5, 3):
         raise NotYet("the two lie one below the other in the batch. Side by side means along the units: axis=-1.")
-    if received.shape == forward.shape:
+    if received.shape == (4, 5, 3):
         raise NotYet("the two are merged into as many numbers as one has. Lay them side by side: np.concatenate.")
-    close(wanted, what="the result")(received)
+    close(both_ways(read, read_back, x), what="the result")(received)
 
 
 # --- four reviews -------------------------------------------------------------------------------------------------
@@ -133,6 +161,38 @@ def max_over_words(states, mask):
     return states.max(axis=1)
 
 
+def _filled(states, mask, value):
+    """Put a value in the place of the padding."""
+    return np.where(mask[:, :, None], states, value)
+
+
+_MAX_MISTAKES = (
+    Mistake("the padding has been taken along.", lambda states, mask: states.max(axis=1)),
+    Mistake(
+        "the padding was set to 0, which is larger than any negative state. Set it to -np.inf.",
+        lambda states, mask: _filled(states, mask, 0).max(axis=1),
+    ),
+    Mistake(
+        "the padding was set to -1, and -1 is not below every number: only -np.inf is.",
+        lambda states, mask: _filled(states, mask, -1).max(axis=1),
+    ),
+    Mistake(
+        "that is the mean over real words; the largest was asked for.",
+        lambda states, mask: _filled(states, mask, 0).sum(axis=1) / mask.sum(axis=1)[:, None],
+    ),
+    Mistake("that is the mean over all steps.", lambda states, mask: states.mean(axis=1)),
+    Mistake(
+        "that is the state of the last real word.",
+        lambda states, mask: states[np.arange(len(states)), mask.sum(axis=1) - 1],
+    ),
+    Mistake(
+        "the mask is upside down: it is True at the real words.",
+        lambda states, mask: _filled(states, ~mask, -np.inf).max(axis=1),
+    ),
+    Mistake("that is the smallest.", lambda states, mask: _filled(states, mask, np.inf).min(axis=1)),
+)
+
+
 def _examine_max(answer):
     draw = np.random.default_rng(0)
     states = draw.normal(size=(3, 5, 2)) - 1.5
@@ -140,46 +200,21 @@ def _examine_max(answer):
     third_axis = "the mask is (batch, time), the states have one axis more. Give it a third: mask[:, :, None]."
     with explained(ValueError, "broadcast", third_axis):
         received = np.asarray(answer(states, mask), dtype=float)
-    wanted = np.where(mask[:, :, None], states, -np.inf).max(axis=1)
-    if received.shape == (3, 2):
-        zeroed, lowered = states * mask[:, :, None], np.where(mask[:, :, None], states, -1)
-        count = mask.sum(axis=1)[:, None]
-        upside_down = np.where(mask[:, :, None], -np.inf, states)
-        for mistake, wrong in {
-            "the padding has been taken along": states.max(axis=1),
-            "the padding was set to 0, which is larger than any negative state. Set it to -np.inf": zeroed.max(axis=1),
-            "the padding was set to -1, and -1 is not below every number: only -np.inf is": lowered.max(axis=1),
-            "that is the mean over real words; the largest was asked for": zeroed.sum(axis=1) / count,
-            "that is the mean over all steps": states.mean(axis=1),
-            "that is the state of the last real word": states[np.arange(3), mask.sum(axis=1) - 1],
-            "the mask is upside down: it is True at the real words": upside_down.max(axis=1),
-            "that is the smallest": np.where(mask[:, :, None], states, np.inf).min(axis=1),
-        }.items():
-            if np.allclose(received, wrong):
-                raise NotYet(mistake + ".")
-    elif received.shape == (3, 5):
+    reject_known_mistakes(received, _MAX_MISTAKES, states, mask)
+    if received.shape == (3, 5):
         raise NotYet("that is the largest over the units. Take it over time, axis=1.")
-    elif received.shape == (2,):
+    if received.shape == (2,):
         raise NotYet("the reviews of the batch have been pooled together. Each keeps its own: (batch, units).")
-    close(wanted, what="the result")(received)
-    kept = states.copy()
-    passed = states.view(_Uncopied)
-    answer(passed, mask)
-    if not np.array_equal(np.asarray(passed), kept):
+    close(max_over_words(states, mask), what="the result")(received)
+    passed = states.copy()
+    unguarded(answer)(passed, mask)
+    if not np.array_equal(passed, states):
         raise NotYet("the states that you were given have changed: states[~mask] = ... writes into them. Copy first.")
-
-
-class _Uncopied(np.ndarray):
-    """An array that reaches a learner's function as it is, so that a change of it shows."""
-
-    def copy(self):
-        return self.view(np.ndarray)
 
 
 EXERCISES = (
     Exercise(
         "both_ways",
-        LESSON,
         (
             "`x[:, ::-1]` turns the words round. Which word does the first of read_back's states then belong to?",
             "Turn its states round in the same way as the words, then lay them beside those of read.",
@@ -191,7 +226,6 @@ EXERCISES = (
     ),
     Exercise(
         "no_hidden_layer",
-        LESSON,
         (
             "A linear output adds a number for what the left half knows and one for what the right half knows.",
             "Praise: plain + good, not + bad. Blame: plain + bad, not + good. No sum of two numbers gets all four "
@@ -212,7 +246,6 @@ EXERCISES = (
     ),
     Exercise(
         "four_reviews",
-        LESSON,
         (
             "Two things decide: the 'not' and the adjective. Two values each make four reviews.",
             "Each review needs one partner that differs only in the adjective, and one that differs only in the 'not'.",
@@ -223,7 +256,6 @@ EXERCISES = (
     ),
     Exercise(
         "max_over_words",
-        LESSON,
         (
             "What must the padding be replaced by, so that it is never the largest?",
             "np.where chooses between two arrays. The mask is (batch, time): it needs a third axis.",
@@ -234,7 +266,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_07",
-        LESSON,
         (
             "Each question has its answer in the section whose heading it echoes.",
             "The letters, in some order, are two a, one b and two c.",

@@ -6,9 +6,8 @@ import textwrap
 
 import numpy as np
 
-from rnnkit.course.exercises import Exercise, NotYet, choice, close, quiz
+from rnnkit.course.exercises import Exercise, Mistake, NotYet, choice, close, quiz, reject_known_mistakes
 
-LESSON = "09"
 SEEDS = (0, 1)  # of the two trainings by which a model is examined
 
 
@@ -346,6 +345,39 @@ def draw_character(scores, temperature, u):
     return int(np.searchsorted(np.cumsum(weights / weights.sum()), u))
 
 
+def _softmax(scores):
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+def _between(ends):
+    """Return how often an index comes by np.searchsorted(ends, u), where the ends may go beyond 1."""
+    return np.diff(np.clip(ends, 0, 1), prepend=0)
+
+
+# How often each index comes, by scores and temperature.
+_DRAW_MISTAKES = (
+    Mistake(
+        "the temperature has no effect: divide the scores by it, before exp. Dividing probabilities changes nothing "
+        "once they add up to 1.",
+        lambda scores, temperature: _softmax(scores),
+    ),
+    Mistake(
+        "the temperature is upside down: divide the scores by it, do not multiply.",
+        lambda scores, temperature: _softmax(scores * temperature),
+    ),
+    Mistake(
+        "you divide the probabilities by the temperature, and then they no longer add up to 1. Divide the scores, "
+        "before exp.",
+        lambda scores, temperature: _between(np.cumsum(_softmax(scores)) / temperature),
+    ),
+    Mistake(
+        "the shares do not add up to 1: divide each exp by the sum of all.",
+        lambda scores, temperature: _between(np.cumsum(np.exp((scores - scores.max()) / temperature))),
+    ),
+)
+
+
 def _examine_draw(answer):
     scores, draw = np.array([1.0, 3.0, 2.0, -1.0]), np.random.default_rng(0)
 
@@ -359,9 +391,6 @@ def _examine_draw(answer):
             raise NotYet(f"an index lies from 0 to {len(scores) - 1}; received {outside[0]}.")
         return np.bincount(np.asarray(drawn, int), minlength=len(scores)) / 1000
 
-    def softmax(scores):
-        return np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
-
     found = shares(answer, 0.5)
     if found[0] == 1:
         raise NotYet(
@@ -373,33 +402,19 @@ def _examine_draw(answer):
             "`u` has no effect. Return the index in whose share `u` lies: not always that of the largest score, and "
             "not one that you draw with a random number of your own."
         )
-    ends = np.cumsum(softmax(scores)) / 0.5  # of probabilities divided by the temperature
-    undivided = np.cumsum(np.exp((scores - scores.max()) / 0.5))
-    for mistake, wrong in {
-        "the temperature has no effect: divide the scores by it, before exp. Dividing probabilities changes nothing "
-        "once they add up to 1": softmax(scores),
-        "the temperature is upside down: divide the scores by it, do not multiply": softmax(scores * 0.5),
-        "you divide the probabilities by the temperature, and then they no longer add up to 1. Divide the scores, "
-        "before exp": np.diff(np.clip(ends, 0, 1), prepend=0),
-        "the shares do not add up to 1: divide each exp by the sum of all": np.diff(
-            np.clip(undivided, 0, 1), prepend=0
-        ),
-    }.items():
-        if np.abs(found - wrong).max() < 0.01:
-            raise NotYet(mistake + ".")
-    close(softmax(scores / 0.5), rtol=0, atol=0.005, what="how often each index comes, at temperature 0.5,")(found)
+    reject_known_mistakes(found, _DRAW_MISTAKES, scores, 0.5, rtol=0, atol=0.01)
+    close(_softmax(scores / 0.5), rtol=0, atol=0.005, what="how often each index comes, at temperature 0.5,")(found)
     with np.errstate(all="ignore"):
         high = shares(answer, 1.0, np.array([1000.0, 1001.0]))
-    if np.abs(high - softmax(np.array([0.0, 1.0]))).max() > 0.01:
+    if np.abs(high - _softmax(np.array([0.0, 1.0]))).max() > 0.01:
         raise NotYet("scores of 1000 overflow in exp. Subtract the largest score first; it changes no probability.")
     many = draw.normal(size=96)
-    close(softmax(many), rtol=0, atol=0.005, what="how often each of 96 indices comes")(shares(answer, 1.0, many))
+    close(_softmax(many), rtol=0, atol=0.005, what="how often each of 96 indices comes")(shares(answer, 1.0, many))
 
 
 EXERCISES = (
     Exercise(
         "diagnoses",
-        LESSON,
         (
             "Begin with the loss: is it flat, wild, or too good? Then the norms of the weights, then the last panel.",
             "A straight line on a log axis is a factor a step. Each of 1, 3, 5, 6 carries its sign openly: saturated "
@@ -409,13 +424,12 @@ EXERCISES = (
         _examine_diagnoses,
     ),
     *(
-        Exercise(f"patient_{number}", LESSON, hints, _reference(text), _examine_patient(number), solution=text)
+        Exercise(f"patient_{number}", hints, _reference(text), _examine_patient(number), solution=text)
         for number, (hints, text) in CURES.items()
     ),
     *(
         Exercise(
             f"unseen_{name}",
-            LESSON,
             (_DESIGN_ADVICE[name], hint),
             _reference(text),
             _examine_unseen(name),
@@ -425,7 +439,6 @@ EXERCISES = (
     ),
     Exercise(
         "draw_character",
-        LESSON,
         (
             "Softmax of scores / temperature gives each index a share of [0, 1], side by side. In whose does u lie?",
             "np.cumsum gives the right ends of the shares; np.searchsorted(ends, u) the first that reaches u.",
@@ -435,7 +448,6 @@ EXERCISES = (
     ),
     Exercise(
         "twice_as_long",
-        LESSON,
         (
             "How many steps does the gradient take from the loss to the first input? And among how many does attention "
             "share it out?",
@@ -454,7 +466,6 @@ EXERCISES = (
     ),
     Exercise(
         "quiz_09",
-        LESSON,
         (
             "Each question has its answer in the charts, in the cures or in the last section.",
             "The letters, in some order, are two a, one b and two c.",

@@ -1,7 +1,10 @@
 """Which cells an exercise needs: those of ours that its answer hangs on, and the student's own answer.
 
-Nothing is run here. A lesson says with `rnnkit.check("name", expression)` what is examined; the cells that bind the
-names in that expression are the student's to write. Everything else that they need is taken from our copy.
+It is a backward slice of the lesson, found without running it: the statements that can have an effect on what is
+examined. A lesson says with `rnnkit.check("name", expression)` what that is; the cells that bind the names in the
+expression are the student's to write. Everything else that they need is taken from our copy.
+
+Source: M. Weiser, "Program Slicing", ICSE 1981, pp. 439-449.
 """
 
 import ast
