@@ -1,4 +1,4 @@
-"""What holds for the exercises of every lesson; what is particular to one is in tests/test_lesson_NN.py."""
+"""What holds for the exercises of every lesson; what is particular to one is in tests/course/test_lesson_NN.py."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from rnnkit.course.exercises import catalogue, evaluate
 NAMES = list(catalogue())
 FUNCTIONS = [name for name in NAMES if callable(catalogue()[name].reference)]
 QUIZZES = sorted(name for name in NAMES if name.startswith("quiz_"))
-# A check of these trains for a while: their references are examined in tests/test_lesson_NN.py.
+# A check of these trains for a while: their references are examined in tests/course/test_lesson_NN.py.
 TRAINED = {"my_layer", *(name for name in NAMES if name.startswith(("patient_", "unseen_")))}
 
 

@@ -36,7 +36,7 @@ def run(theme, group, folder, quick):
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "tools"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",  # the table is of processors
         "JAX_PLATFORMS": "cpu",
@@ -78,7 +78,7 @@ def main(argv=None):
                 begun = time.perf_counter()
                 run(theme, group, folder, options.quick)
                 print(f"{theme:12} {group:30} {time.perf_counter() - begun:6.0f} s", flush=True)
-    where = folder if options.quick else ROOT / "docs"
+    where = folder if options.quick else ROOT / "docs" / "reports"
     page.write(THEMES, folder, where)
     print(f"Written: {where / 'benchmarks.md'}")
 

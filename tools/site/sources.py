@@ -42,8 +42,6 @@ def write(root, folder):
         nbformat.write(lesson_page(nbformat.read(solution, as_version=4), solution.name), page)
     pages = [root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     for path in [*pages, *(root / "docs").rglob("*.*")]:
-        if root / "docs" / "site" in path.parents:
-            continue
         copy = folder / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
