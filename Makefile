@@ -25,7 +25,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard thorough mutants margins flakes test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
+.PHONY: help lab test test-hard thorough mutants margins flakes test-browser test-latest slow-tests coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -84,6 +84,10 @@ test-latest: ## the tests and notebooks on the newest releases that pyproject.to
 	@echo "Newer still, but not allowed:"; .venv-latest/bin/python -m pip list --outdated --disable-pip-version-check
 	PYTEST_ADDOPTS="--deselect tests/repository/test_packaging.py::test_the_lock_meets_every_need_and_holds_nothing_besides" \
 		$(MAKE) lint unit solutions lessons-run BIN=.venv-latest/bin READY=.venv-latest/ready
+
+# Nothing fails for being slow: it tells which tests deserve the marker, and which no longer do.
+slow-tests: $(READY) ## CPU seconds of each test on TensorFlow, and the tests that are wrongly marked slow or not
+	PYTHONPATH=tools KERAS_BACKEND=tensorflow $(PYTEST) -p test_seconds -m "not thorough" $(UNIT)
 
 coverage: $(READY) ## how much of rnnkit its tests run on TensorFlow, lines and branches
 	rm -f build/coverage*
