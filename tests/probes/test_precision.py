@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from slow_reference import numpy
-from test_every_model import BATCH, IN_TRAINING, ZOO, everything
+from zoo import BATCH, IN_TRAINING, ZOO, everything
 
 import rnnkit
 from rnnkit import probes

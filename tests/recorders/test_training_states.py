@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from fast import FAST
+from training import Stops
 
 import rnnkit
 from rnnkit import probes
@@ -172,16 +173,10 @@ def test_a_sample_weight_counts():
     np.testing.assert_allclose(flow.history["rnn"][0], np.linalg.norm(gradients, axis=-1).mean(0), rtol=1e-5)
 
 
-class Stop(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 1:
-            raise KeyboardInterrupt
-
-
 def test_after_an_interrupt_the_records_are_there_and_the_model_is_clean():
     model, flow = build("SimpleRNN", rate=0.1), rnnkit.StateGradientRecorder(every=1)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, flow, Stop())
+        fit(model, flow, Stops(KeyboardInterrupt, at=1))
     assert flow.steps.tolist() == [0, 1]
     assert flow.history["rnn"].shape == (2, TIME)
     assert "inner_loop" not in vars(model.layers[0])
