@@ -72,7 +72,13 @@ def summary(rows):
     slow = [seconds for seconds, marked, _ in rows if marked]
     quick = [seconds for seconds, marked, _ in rows if not marked]
     unmarked = [f"{seconds:7.2f} {test}" for seconds, marked, test in rows if seconds > SLOW and not marked]
-    overmarked = [f"{seconds:7.2f} {test}" for seconds, marked, test in rows if seconds < QUICK and marked]
+    # What several cases share, a fixture or a trace, is on the first one's account: the others are slow with it.
+    costly = {test.partition("[")[0] for seconds, marked, test in rows if seconds > SLOW and marked}
+    overmarked = [
+        f"{seconds:7.2f} {test}"
+        for seconds, marked, test in rows
+        if seconds < QUICK and marked and test.partition("[")[0] not in costly
+    ]
     return [
         f"{len(quick)} tests not marked slow: {sum(quick):.0f}; {len(slow)} marked slow: {sum(slow):.0f}",
         f"Over {SLOW:g} and not marked slow: {len(unmarked)}",

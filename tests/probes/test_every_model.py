@@ -56,13 +56,20 @@ TRACED = (
 )
 
 
+def how_often(name, compiling):
+    """Return the marks of a model's case: of those that are traced, one is for every day."""
+    if compiling is EAGER or name == "sequential":
+        return ()
+    return pytest.mark.slow if name in TRACED else pytest.mark.thorough
+
+
 @pytest.mark.parametrize(
     ("name", "compiling"),
     [
         pytest.param(
             name,
             compiling,
-            marks=pytest.mark.thorough if compiling is FAST and name not in TRACED else (),
+            marks=how_often(name, compiling),
             id=f"{name}-{'traced' if compiling is FAST else 'eager'}",
         )
         for name in ZOO | ONLY_WEIGHTS

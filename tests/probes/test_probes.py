@@ -306,7 +306,7 @@ def test_jacobians_in_parts_are_those_measured_at_once(monkeypatch, at_once, dig
     np.testing.assert_allclose(probes.state_jacobians(model, x), whole, atol=digits.atol)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_prepared_jacobians_are_those_of_the_weights_at_that_moment(jit_compile, digits):
     model, (x, _) = compiled(RECURRENT["LSTM, backwards"](), keras.layers.Dense(1)), batch()
     measure = probes.prepare_state_jacobians(model, x, state="all", jit_compile=jit_compile)

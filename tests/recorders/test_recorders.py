@@ -118,13 +118,16 @@ ENOUGH = {
 }  # fmt: skip
 
 
+def how_often(way, rule):
+    """Return the marks of a case: a step that XLA compiles, or several in one, is not for every day."""
+    if (way, rule) not in ENOUGH:
+        return pytest.mark.thorough
+    return () if way in ("graph", "eager") else pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("way", "rule"),
-    [
-        pytest.param(way, rule, marks=() if (way, rule) in ENOUGH else pytest.mark.thorough)
-        for way in COMPILING
-        for rule in CLIPPING
-    ],
+    [pytest.param(way, rule, marks=how_often(way, rule)) for way in COMPILING for rule in CLIPPING],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_recorded_training_is_the_same_to_the_bit(way, rule):

@@ -11,7 +11,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from fast import EAGER, FAST
+from fast import EAGER, FAST, slow_but
 from slow_reference import numpy
 from training import Stops, Weights, clip_each, clip_together
 
@@ -138,13 +138,20 @@ COMPILED = ["Adam", "Muon", "loss scaling", "moving average", "accumulation, mom
 ALIKE = ["nesterov", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Ftrl", "Lamb"]
 
 
+def how_often(name, compiling):
+    """Return the marks of an optimizer's case: every day it takes its steps eagerly."""
+    if name in ALIKE or (compiling is FAST and name not in COMPILED):
+        return pytest.mark.thorough
+    return pytest.mark.slow if compiling is FAST else ()
+
+
 @pytest.mark.parametrize(
     ("name", "compiling"),
     [
         pytest.param(
             name,
             compiling,
-            marks=pytest.mark.thorough if name in ALIKE or (compiling is FAST and name not in COMPILED) else (),
+            marks=how_often(name, compiling),
             id=f"{name}-{'traced' if compiling is FAST else 'eager'}",
         )
         for name in OPTIMIZERS
@@ -189,7 +196,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but(["eagerly"], WAYS))
 def test_dropout_metrics_and_random_streams_end_the_same(way):
     if way == "several steps at once" and BACKEND == "torch":
         pytest.skip("Keras takes one step at a time on torch")
@@ -223,7 +230,7 @@ def trained_after(cell, probe=None):
     return fit(model), *end_of(model)
 
 
-@pytest.mark.parametrize("cell", [layers.SimpleRNN, layers.GRU])
+@pytest.mark.parametrize("cell", slow_but([layers.SimpleRNN], [layers.SimpleRNN, layers.GRU]))
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_probe_uses_up_no_random_numbers_and_leaves_no_dropout_mask(probe, cell):
     (history, numbers, _), (probed_history, probed_numbers, _) = trained_after(cell), trained_after(cell, probe)
@@ -367,6 +374,7 @@ def test_a_training_step_of_ones_own():
     assert_norms(recorder.history, [[2 * gradient for gradient in step] for step in gradients])
 
 
+@pytest.mark.slow
 def test_frozen_between_two_fits_and_thawed_for_a_third():
     def train(callbacks):
         model = build()
@@ -418,6 +426,7 @@ def entries(path):
     return found
 
 
+@pytest.mark.slow
 def test_files_of_a_recorded_run_hold_what_others_hold_and_load_without_rnnkit(tmp_path):
     for name in ("plain", "recorded"):
         keras.backend.clear_session()  # names of layers start anew
@@ -455,7 +464,9 @@ def test_a_stopped_run_goes_on_from_its_backup_without_a_recorder(tmp_path, erro
     assert int(numpy(resumed.optimizer.iterations)) > STEPS
 
 
-@pytest.mark.parametrize(("error", "compiling"), [(RuntimeError, FAST), (KeyboardInterrupt, EAGER)])
+@pytest.mark.parametrize(
+    ("error", "compiling"), [pytest.param(RuntimeError, FAST, marks=pytest.mark.slow), (KeyboardInterrupt, EAGER)]
+)
 def test_nothing_remains_after_a_stop_and_what_was_recorded_is_there(error, compiling):
     def stopped(*callbacks):
         model = build(optimizers.Adam(0.05), dropout=0.3, **compiling)
