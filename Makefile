@@ -25,28 +25,67 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-hard thorough mutants margins flakes test-browser test-latest coverage bench test-backends lint unit sync solutions lessons-run env lessons reference records site slides lock clean
+.PHONY: help lab test test-all test-rest env clean lint unit unit-slow unit-backends sync solutions lessons-run
+.PHONY: test-hard thorough mutants margins flakes test-browser test-latest test-backends slow-tests coverage bench
+.PHONY: lessons reference records site slides lock
 .DELETE_ON_ERROR:
 
+# A line that begins with `#:` is a heading of that list.
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^#: / { print "\n" substr($$0, 4) } /^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 lab: $(READY) ## open JupyterLab at lesson 00; ARGS="--no-browser --port=8899" are passed on
 	$(BIN)/python -m rnnkit lab $(ARGS)
 
-test: lint unit sync solutions lessons-run ## every check there is
+test: lint unit sync solutions ## the everyday checks: lint, quick unit tests, lessons in step, solutions run
+
+test-all: test test-rest ## every check there is
+
+env: $(READY) ## build .venv from requirements.lock
+
+clean: ## remove the environments and caches
+	rm -rf .venv .venv-backends .venv-latest .venv-site .pytest_cache .ruff_cache build
+
+#: Parts of `make test`
 
 lint: $(READY) ## ruff, and which room imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 
-unit: $(READY) ## unit tests on TensorFlow, and on JAX and torch where .venv has them
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "not thorough" $(UNIT)
+# Without the tests marked slow: those over two CPU seconds.
+unit: $(READY) ## quick unit tests on TensorFlow
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not slow and not thorough" $(UNIT)
+
+sync: $(READY) ## are lessons, reference page and ledgers what solutions and docstrings make?
+	$(BIN)/python -m rnnkit lessons --check
+	$(BIN)/python -m rnnkit reference --check
+	$(BIN)/python -m rnnkit records --check
+
+# What a solution trains in its sweeps, its lesson reads; the solutions themselves train it anew each time.
+solutions lessons-run test-browser: export RNNKIT_SWEEP_CACHE := $(CURDIR)/build/sweeps
+
+solutions: $(READY) ## run the solutions: same output as stored, all exercises correct
+	rm -rf build/sweeps
+	RNNKIT_EXPECT=correct $(NBVAL) solutions
+
+#: Parts of `make test-all` besides
+
+test-rest: unit-slow unit-backends lessons-run ## what `make test` leaves out of `make test-all`
+
+unit-slow: $(READY) ## slow unit tests on TensorFlow
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not thorough" $(UNIT)
+
+unit-backends: $(READY) ## unit tests on JAX and torch, where .venv has them
 	@for backend in jax torch; do \
 		if $(BIN)/python -c "import $$backend" 2>/dev/null; then \
 			echo "On $$backend:"; KERAS_BACKEND=$$backend $(PYTEST) -m "not thorough" $(UNIT) || exit; \
 		else echo "Skipped on $$backend, which .venv does not have: make test-backends"; fi; done
+
+lessons-run: $(READY) ## run the lessons as students get them: no error, all exercises open
+	RNNKIT_EXPECT=open $(NBVAL) lessons
+
+#: For authors: what takes long, or makes something
 
 # Every part is run, though one before it fails; at the end make names those that did.
 test-hard: $(READY) ## what takes long: coverage, thorough, mutants, margins, and the notebooks as on another machine; 2 hours
@@ -54,7 +93,7 @@ test-hard: $(READY) ## what takes long: coverage, thorough, mutants, margins, an
 	$(MAKE) -j1 --keep-going coverage thorough mutants margins flakes VARIATIONS=other
 	@date
 
-thorough: $(READY) ## what `unit` leaves out for time: combinations, very long runs, interrupts; fuzz and random networks, many more
+thorough: $(READY) ## what `test-all` leaves out for time: combinations, very long runs, interrupts; fuzz and random networks, many more
 	KERAS_BACKEND=tensorflow $(PYTEST) -m thorough $(UNIT)
 	HYPOTHESIS=thorough KERAS_BACKEND=tensorflow $(PYTEST) -n $(WORKERS) tests/authoring/test_fuzz.py tests/probes/test_properties.py
 
@@ -83,7 +122,11 @@ test-latest: ## the tests and notebooks on the newest releases that pyproject.to
 	$(MAKE) .venv-latest/ready
 	@echo "Newer still, but not allowed:"; .venv-latest/bin/python -m pip list --outdated --disable-pip-version-check
 	PYTEST_ADDOPTS="--deselect tests/repository/test_packaging.py::test_the_lock_meets_every_need_and_holds_nothing_besides" \
-		$(MAKE) lint unit solutions lessons-run BIN=.venv-latest/bin READY=.venv-latest/ready
+		$(MAKE) lint unit unit-slow unit-backends solutions lessons-run BIN=.venv-latest/bin READY=.venv-latest/ready
+
+# Nothing fails for being slow: it tells which tests deserve the marker, and which no longer do.
+slow-tests: $(READY) ## CPU seconds of each test on TensorFlow, and the tests that are wrongly marked slow or not
+	PYTHONPATH=tools KERAS_BACKEND=tensorflow $(PYTEST) -p test_seconds -m "not thorough" $(UNIT)
 
 coverage: $(READY) ## how much of rnnkit its tests run on TensorFlow, lines and branches
 	rm -f build/coverage*
@@ -102,23 +145,6 @@ test-backends: .venv-backends/ready ## the library's tests on TensorFlow, JAX an
 # Not a test: nothing fails for being slow. Rows on torch and JAX need .venv-backends, some peers the extra bench in it.
 bench: $(READY) ## measure against what else one could use, and write docs/reports/benchmarks.md; ARGS=--quick, ARGS=lessons, ARGS=start
 	PYTHONPATH=tools $(BIN)/python -m benchmarks $(ARGS)
-
-sync: $(READY) ## are lessons, reference page and ledgers what solutions and docstrings make?
-	$(BIN)/python -m rnnkit lessons --check
-	$(BIN)/python -m rnnkit reference --check
-	$(BIN)/python -m rnnkit records --check
-
-# What a solution trains in its sweeps, its lesson reads; the solutions themselves train it anew each time.
-solutions lessons-run test-browser: export RNNKIT_SWEEP_CACHE := $(CURDIR)/build/sweeps
-
-solutions: $(READY) ## run the solutions: same output as stored, all exercises correct
-	rm -rf build/sweeps
-	RNNKIT_EXPECT=correct $(NBVAL) solutions
-
-lessons-run: $(READY) ## run the lessons as students get them: no error, all exercises open
-	RNNKIT_EXPECT=open $(NBVAL) lessons
-
-env: $(READY) ## build .venv from requirements.lock
 
 lessons: $(READY) ## make the lessons from their solutions
 	$(BIN)/python -m rnnkit lessons
@@ -140,9 +166,6 @@ lock: ## remake the locks after a change in pyproject.toml; ARGS=--upgrade takes
 	@test -n "$(UV)" || { echo "make lock needs uv: python3 -m pip install uv, then make lock UV=path/to/uv"; exit 1; }
 	"$(UV)" pip compile pyproject.toml --universal --extra course --extra dev --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock $(ARGS)
 	"$(UV)" pip compile requirements.lock --universal --no-deps --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-hashed.lock
-
-clean: ## remove the environments and caches
-	rm -rf .venv .venv-backends .venv-latest .venv-site .pytest_cache .ruff_cache build
 
 # Not in the lock, which every learner installs: Playwright brings 40 MB of a driver of its own.
 .venv/browser: .venv/ready

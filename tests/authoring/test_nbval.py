@@ -132,6 +132,7 @@ def solution(tmp_path_factory):
     return dict(zip(CASES, said, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_solutions_are_held_to_what_they_show(case, solution):
     assert CASES[case][2] in solution[case]
@@ -156,6 +157,7 @@ def lesson(tmp_path_factory):
     return dict(zip(LESSON, said, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LESSON)
 def test_lessons_run_though_they_store_no_outputs(case, lesson):
     assert LESSON[case][1] in lesson[case]

@@ -114,6 +114,7 @@ def test_a_course_that_is_not_here_is_named_with_the_next_step(tmp_path, monkeyp
         assert "Go to the folder" in complaint
 
 
+@pytest.mark.slow
 def test_the_lab_shows_lesson_00_and_asks_nothing(course):
     with served(course) as address:
         landed, page = get(address)

@@ -70,6 +70,7 @@ def run(*sources, **environment):
     return [cell.outputs for cell in notebook.cells]
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_error_then_once_what_to_do():
     start = "import rnnkit\nrnnkit.start_lesson()"
     *_, outputs = run(start, start, "x")
@@ -78,11 +79,13 @@ def test_a_notebook_shows_the_error_then_once_what_to_do():
     assert "Run All Above" in outputs[1].data["text/plain"]
 
 
+@pytest.mark.slow
 def test_a_notebook_under_test_shows_the_error_alone():
     *_, outputs = run("import rnnkit\nrnnkit.start_lesson()", "x", RNNKIT_EXPECT="open")
     assert [output.output_type for output in outputs] == ["error"]
 
 
+@pytest.mark.slow
 def test_a_lesson_on_another_backend_is_told_so_at_its_start():
     pytest.importorskip("jax")
     (outputs,) = run("import rnnkit\nrnnkit.start_lesson()", KERAS_BACKEND="jax")

@@ -323,6 +323,7 @@ def test_parameters_are_those_that_keras_counts(depth, skips, units):
     assert stack.count_params() == parameters(depth, skips, units)
 
 
+@pytest.mark.slow
 def test_the_reference_stack_does_what_it_promises():
     assert train_stack(0, **lesson_08.my_stack)["accuracy"] > 0.9
 

@@ -487,6 +487,7 @@ def test_with_the_future_unknown_an_oracle_of_the_future_is_worth_nothing_and_on
     assert clinic.accuracy(3, Oracle(0)) == pytest.approx((x == y).mean(), abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_chart_is_what_training_by_hand_gives():
     measured = clinic.chart(0, 4)
     model = clinic.patient_4(0)

@@ -4,10 +4,12 @@ Nothing here differentiates. What a gradient should be is found by running a mod
 """
 
 import contextlib
+import functools
 from typing import NamedTuple
 
 import keras
 import numpy as np
+from keras.src import backend
 
 ops = keras.ops
 
@@ -51,12 +53,11 @@ def shadowed(thing, name, value):
 
 
 class Nudge(NamedTuple):
-    """Add `amount` (batch, units) to one state of a cell after the input of index `step`."""
+    """Add to one state of a cell, after the inputs of some steps, `{index: (batch, units)}`."""
 
     cell: keras.Layer
     place: int
-    step: int
-    amount: object
+    amounts: dict
 
 
 def loop(layer, nudge=None):
@@ -69,7 +70,7 @@ def loop(layer, nudge=None):
         order = range(sequences.shape[1])
         output, outputs = None, []
         for t in reversed(order) if layer.go_backwards else order:
-            with nudged(nudge) if nudge and t == nudge.step else contextlib.nullcontext():
+            with nudged(nudge, t) if nudge and t in nudge.amounts else contextlib.nullcontext():
                 new_output, new = layer.cell(sequences[:, t], list(states), **options)
             new = new if isinstance(new, (list, tuple)) else [new]
             if mask is not None:
@@ -88,16 +89,16 @@ def loop(layer, nudge=None):
 
 
 @contextlib.contextmanager
-def nudged(nudge):
+def nudged(nudge, step):
     """Add to one state of a cell, and to what follows from it, while the block runs."""
-    cell, place, _, amount = nudge
+    cell, place, amounts = nudge
     call = cell.call
 
     def nudged_call(inputs, states, **options):
         output, new = call(inputs, states, **options)
         before = new if isinstance(new, (list, tuple)) else [new]
         after = list(before)
-        after[place] = after[place] + ops.convert_to_tensor(amount)
+        after[place] = after[place] + ops.convert_to_tensor(amounts[step])
         if isinstance(cell, keras.layers.LSTMCell) and place == 1:
             # h = o * activation(c), so h follows c in proportion, whatever made o
             after[0] = after[0] * cell.activation(after[1]) / cell.activation(before[1])
@@ -110,8 +111,9 @@ def nudged(nudge):
         yield
 
 
-def loss(model, x, y, recurrent, nudge=None, training=False, sample_weight=None):
-    """Return the loss of one forward pass through slow loops; nothing that the pass assigns is kept."""
+@contextlib.contextmanager
+def slow_loops(model, recurrent, nudge=None):
+    """Run slow loops in recurrent layers while the block runs; nothing that a pass assigns is kept."""
     with contextlib.ExitStack() as stack:
         for layer in recurrent:
             mine = nudge if nudge and nudge.cell in cells_of(layer) else None
@@ -119,6 +121,12 @@ def loss(model, x, y, recurrent, nudge=None, training=False, sample_weight=None)
         # In such a scope Keras finds a regularizer's weight only where it is named.
         named = [(variable, variable.value) for variable in model.trainable_variables]
         stack.enter_context(keras.StatelessScope(state_mapping=named, collect_losses=True))
+        yield
+
+
+def loss(model, x, y, recurrent, nudge=None, training=False, sample_weight=None):
+    """Return the loss of one forward pass through slow loops."""
+    with slow_loops(model, recurrent, nudge):
         x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
         return float(numpy(model.compute_loss(x, y, model(x, training=training), sample_weight)))
 
@@ -139,7 +147,43 @@ def slope(model, x, y, recurrent, cell, place, step, direction, epsilon, **optio
         options: as for `loss`.
     """
     up, down = (
-        loss(model, x, y, recurrent, Nudge(cell, place, step, sign * epsilon * direction), **options)
+        loss(model, x, y, recurrent, Nudge(cell, place, {step: sign * epsilon * direction}), **options)
         for sign in (1, -1)
     )
+    return (up - down) / (2 * epsilon)
+
+
+def rows_of(start, stop, outputs):
+    """Return some examples of a batch of outputs, with their mask, by which Keras weighs the loss."""
+    rows, mask = outputs[start:stop], backend.get_keras_mask(outputs)
+    if mask is not None:
+        backend.set_keras_mask(rows, mask[start:stop])
+    return rows
+
+
+def slopes(model, x, y, recurrent, cell, place, directions, epsilon):
+    """Return the central difference of the loss along one direction at each time step, as `slope` does one by one.
+
+    All are differences of one forward pass, in which each step has two copies of the batch of its own, nudged up and
+    down. So nothing may pass from one example to another: no activity regularizer, no batch statistics, no kept state.
+
+    Args:
+        model, x, y, recurrent, cell, place, epsilon: as for `slope`.
+        directions: array (time, batch, units).
+    """
+    time, batch, units = directions.shape
+    amounts = {}
+    for step, direction in enumerate(directions):
+        amount = np.zeros((time, 2, batch, units), directions.dtype)
+        amount[step] = epsilon * direction, -epsilon * direction
+        amounts[step] = amount.reshape(-1, units)
+    copies = keras.tree.map_structure(lambda array: ops.convert_to_tensor(np.concatenate([array] * 2 * time)), x)
+    x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
+    with slow_loops(model, recurrent, Nudge(cell, place, amounts)):
+        predictions = model(copies, training=False)
+        losses = []
+        for start in range(0, 2 * time * batch, batch):
+            own = keras.tree.map_structure(functools.partial(rows_of, start, start + batch), predictions)
+            losses.append(float(numpy(model.compute_loss(x, y, own))))
+    up, down = np.reshape(losses, (time, 2)).T
     return (up - down) / (2 * epsilon)

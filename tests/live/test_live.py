@@ -336,6 +336,7 @@ def run(**options):
 """
 
 
+@pytest.mark.slow
 def test_in_a_kernel_the_picture_stands_above_the_words_of_fit():
     cells = [NOTEBOOK, "run()", "run(keep=False)", "os.environ['RNNKIT_EXPECT'] = 'open'; run()"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

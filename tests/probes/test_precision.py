@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from slow_reference import numpy
-from test_every_model import BATCH, IN_TRAINING, ZOO, everything
+from zoo import BATCH, IN_TRAINING, ZOO, everything
 
 import rnnkit
 from rnnkit import probes
@@ -265,6 +265,7 @@ def after_training(model, x, y):
     return numpy(model.variables + model.optimizer.variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [False, True])
 def test_training_goes_on_as_if_nothing_had_been_measured(failing):
     """To the bit, dropout and all, and after an error in the loss as well."""
@@ -290,6 +291,7 @@ def test_training_goes_on_as_if_nothing_had_been_measured(failing):
     assert not {"call", "get_dropout_mask"} & {name for layer in model._flatten_layers() for name in vars(layer)}
 
 
+@pytest.mark.slow
 def test_recorder_passes_it_on():
     model, x, y = long_task("GRU", 400)
     flow = rnnkit.StateGradientRecorder(x, y, every=2, dtype="float64")

@@ -247,6 +247,7 @@ def tolerance(digits):
     return {"rtol": 1e-5, "atol": 1e-8} if digits.step < 1e-3 else {"rtol": 1e-3, "atol": 2e-5}
 
 
+@pytest.mark.slow
 @given(network=networks())
 def test_state_gradients_are_those_of_the_published_equations(network, tolerance):
     model, (x, y) = in_keras(network), batch_of(network)
@@ -270,6 +271,7 @@ def test_state_gradients_are_those_of_the_published_equations(network, tolerance
                 np.testing.assert_allclose(found, expected, err_msg=f"{key} {state} {step}", **tolerance)
 
 
+@pytest.mark.slow
 @given(network=networks())
 def test_recorded_norms_are_slopes_of_the_published_equations(network, tolerance):
     """Along the step that a weight takes, the loss falls by the norm of its gradient."""
@@ -293,6 +295,7 @@ def test_recorded_norms_are_slopes_of_the_published_equations(network, tolerance
             assert norm < 2e-4
 
 
+@pytest.mark.slow
 @given(network=networks(), seed=st.integers(0, 9))
 def test_jacobians_are_those_of_the_published_equations(network, seed, tolerance):
     """Of the lowest layer, whose inputs are known: one cell, its states all known from the step before."""

@@ -109,7 +109,7 @@ def over_embedded(model, place):
     return rest
 
 
-@pytest.mark.parametrize("dtype", ["int32", "float32"])
+@pytest.mark.parametrize("dtype", ["int32", pytest.param("float32", marks=pytest.mark.slow)])
 def test_of_words_it_is_the_gradient_by_their_vectors_and_padding_is_zero(dtype, digits):
     model = classifier(keras.layers.Embedding(WORDS, 2, mask_zero=True), units=1, inputs=(TIME,))
     x = tokens().astype(dtype)

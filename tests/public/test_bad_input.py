@@ -183,6 +183,7 @@ def test_a_measure_that_is_none_is_refused(measures):
 # --- masks, names, lengths -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_where_every_step_is_masked_there_is_nothing_and_no_warning():
     for cell in (keras.layers.GRU, keras.layers.LSTM):
         made, x = model(keras.layers.Masking(), cell=cell), X.copy()

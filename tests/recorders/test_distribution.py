@@ -158,6 +158,7 @@ def replicas():
     return compared(MIRRORED, REPLICAS)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("settings", REPLICAS)
 def test_two_replicas_record_the_gradient_of_the_whole_batch(settings, replicas):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from fast import EAGER
+from training import Stops
 
 import rnnkit
 
@@ -78,16 +79,10 @@ def test_the_trained_weights_are_those_of_an_unlogged_run(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-class Interrupt(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 2:
-            raise KeyboardInterrupt
-
-
 def test_an_interrupted_fit_logs_what_was_recorded_and_the_next_one_a_file_of_its_own(tmp_path):
     recorder = rnnkit.GradientRecorder(log_dir=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        train(recorder, callbacks=[Interrupt()])
+        train(recorder, callbacks=[Stops(KeyboardInterrupt, at=2)])
     assert len(recorder.global_norm) == 3  # asking for it reads it, and writes no file
     recorder.flush()
     assert scalars(read(tmp_path), "global_norm")[0] == [0, 1, 2]

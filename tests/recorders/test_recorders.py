@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from fast import EAGER, FAST
+from training import Weights, clip_each, clip_together
 
 import rnnkit
 from rnnkit import probes
@@ -70,18 +71,10 @@ def weights_of(model):
     return [numpy(variable) for variable in variables]
 
 
-def per_weight(bound):
-    return lambda gradients: [g * min(1, bound / np.linalg.norm(g)) for g in gradients]
-
-
-def all_together(bound):
-    return lambda gradients: [g * min(1, bound / np.sqrt(sum((g**2).sum() for g in gradients))) for g in gradients]
-
-
 CLIPPING = {
     "none": ({}, lambda gradients: gradients),
-    "clipnorm": ({"clipnorm": 0.2}, per_weight(0.2)),
-    "global_clipnorm": ({"global_clipnorm": 0.3}, all_together(0.3)),
+    "clipnorm": ({"clipnorm": 0.2}, lambda gradients: clip_each(gradients, 0.2)),
+    "global_clipnorm": ({"global_clipnorm": 0.3}, lambda gradients: clip_together(gradients, 0.3)),
     "clipvalue": ({"clipvalue": 0.05}, lambda gradients: [np.clip(g, -0.05, 0.05) for g in gradients]),
 }
 
@@ -125,13 +118,16 @@ ENOUGH = {
 }  # fmt: skip
 
 
+def how_often(way, rule):
+    """Return the marks of a case: a step that XLA compiles, or several in one, is not for every day."""
+    if (way, rule) not in ENOUGH:
+        return pytest.mark.thorough
+    return () if way in ("graph", "eager") else pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("way", "rule"),
-    [
-        pytest.param(way, rule, marks=() if (way, rule) in ENOUGH else pytest.mark.thorough)
-        for way in COMPILING
-        for rule in CLIPPING
-    ],
+    [pytest.param(way, rule, marks=how_often(way, rule)) for way in COMPILING for rule in CLIPPING],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_recorded_training_is_the_same_to_the_bit(way, rule):
@@ -232,31 +228,19 @@ def one_step_a_call_on_torch(options):
         pytest.skip("Keras runs one step a call on torch")
 
 
-class KeepsWeights(keras.callbacks.Callback):
-    """Remember the weights after each step."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.seen.append(self.model.get_weights())
-
-
 def test_measures_are_those_of_the_gradients_and_of_the_change():
     model, recorder = build(), rnnkit.GradientRecorder(["max", "zero_fraction", "update_ratio", "histogram"])
-    start, keep = model.get_weights(), KeepsWeights()
-    fit(model, recorder, keep, epochs=1)
-    weights = keep.seen
+    weights = Weights()
+    fit(model, recorder, weights, epochs=1)
     edges = recorder.histogram_edges
     for step, gradients in enumerate(each_gradient(rate=0.1)):
-        before = weights[step - 1] if step else start
+        before, after = weights.seen[step : step + 2]
         for place, (name, gradient) in enumerate(zip(recorder.history, gradients, strict=True)):
             at = {measure: arrays[name][step] for measure, arrays in recorder.measured.items()}
             np.testing.assert_allclose(at["max"], np.abs(gradient).max(), rtol=1e-4)
             assert at["zero_fraction"] == 0
             with np.errstate(divide="ignore"):
-                ratio = np.linalg.norm(weights[step][place] - before[place]) / np.linalg.norm(before[place])
+                ratio = np.linalg.norm(after[place] - before[place]) / np.linalg.norm(before[place])
             np.testing.assert_allclose(at["update_ratio"], ratio, rtol=1e-3)
             counts = np.bincount(np.searchsorted(edges, np.log10(np.abs(gradient)).ravel(), "right"), minlength=26)
             np.testing.assert_allclose(at["histogram"], counts / gradient.size, atol=1e-6)

@@ -11,8 +11,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from fast import EAGER, FAST
+from fast import EAGER, FAST, slow_but
 from slow_reference import numpy
+from training import Stops, Weights, clip_each, clip_together
 
 import rnnkit
 
@@ -48,16 +49,6 @@ def fit(model, *callbacks, epochs=1, **options):
     if not isinstance(options["x"], np.ndarray):
         options.pop("y"), options.pop("batch_size")
     return model.fit(epochs=epochs, callbacks=list(callbacks), **options).history
-
-
-class Weights(keras.callbacks.Callback):
-    """Write down the weights before each step."""
-
-    def on_train_begin(self, logs=None):
-        self.seen = []
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.seen.append(numpy(self.model.trainable_variables))
 
 
 @functools.cache
@@ -147,13 +138,20 @@ COMPILED = ["Adam", "Muon", "loss scaling", "moving average", "accumulation, mom
 ALIKE = ["nesterov", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Ftrl", "Lamb"]
 
 
+def how_often(name, compiling):
+    """Return the marks of an optimizer's case: every day it takes its steps eagerly."""
+    if name in ALIKE or (compiling is FAST and name not in COMPILED):
+        return pytest.mark.thorough
+    return pytest.mark.slow if compiling is FAST else ()
+
+
 @pytest.mark.parametrize(
     ("name", "compiling"),
     [
         pytest.param(
             name,
             compiling,
-            marks=pytest.mark.thorough if name in ALIKE or (compiling is FAST and name not in COMPILED) else (),
+            marks=how_often(name, compiling),
             id=f"{name}-{'traced' if compiling is FAST else 'eager'}",
         )
         for name in OPTIMIZERS
@@ -167,23 +165,14 @@ def test_every_optimizer_trains_as_without_a_recorder_and_shows_its_gradients(na
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights), trained(make, recorder))
     assert recorder.steps.tolist() == list(range(STEPS))
-    assert_norms(recorder.history, gradients_at(weights.seen, batches(*data())))
-
-
-def clip_each(gradients):
-    return [gradient * min(1, 0.2 / np.linalg.norm(gradient)) for gradient in gradients]
-
-
-def clip_together(gradients):
-    total = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
-    return [gradient * min(1, 0.3 / total) for gradient in gradients]
+    assert_norms(recorder.history, gradients_at(weights.before, batches(*data())))
 
 
 @pytest.mark.parametrize(
     ("setting", "clip"),
     [
-        ({"clipnorm": 0.2}, clip_each),
-        ({"global_clipnorm": 0.3}, clip_together),
+        ({"clipnorm": 0.2}, lambda gradients: clip_each(gradients, 0.2)),
+        ({"global_clipnorm": 0.3}, lambda gradients: clip_together(gradients, 0.3)),
         ({"clipvalue": 0.05}, lambda gradients: [np.clip(gradient, -0.05, 0.05) for gradient in gradients]),
     ],
     ids=["clipnorm", "global_clipnorm", "clipvalue"],
@@ -194,7 +183,7 @@ def test_clipping_by_an_optimizer_with_a_memory(setting, clip):
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights), trained(make, recorder))
-    gradients = gradients_at(weights.seen, batches(*data()))
+    gradients = gradients_at(weights.before, batches(*data()))
     assert_norms(recorder.history, gradients)
     assert_norms(recorder.clipped, [clip(step) for step in gradients])
 
@@ -207,7 +196,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but(["eagerly"], WAYS))
 def test_dropout_metrics_and_random_streams_end_the_same(way):
     if way == "several steps at once" and BACKEND == "torch":
         pytest.skip("Keras takes one step at a time on torch")
@@ -241,7 +230,7 @@ def trained_after(cell, probe=None):
     return fit(model), *end_of(model)
 
 
-@pytest.mark.parametrize("cell", [layers.SimpleRNN, layers.GRU])
+@pytest.mark.parametrize("cell", slow_but([layers.SimpleRNN], [layers.SimpleRNN, layers.GRU]))
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_probe_uses_up_no_random_numbers_and_leaves_no_dropout_mask(probe, cell):
     (history, numbers, _), (probed_history, probed_numbers, _) = trained_after(cell), trained_after(cell, probe)
@@ -278,7 +267,7 @@ def test_mixed_precision_shows_norms_in_true_units(policy):
     finally:
         keras.config.set_dtype_policy("float32")
     assert_same_end(plain, recorded)
-    seen = [weights.seen[step] for step in recorder.steps]
+    seen = [weights.before[step] for step in recorder.steps]
     taken = [batches(*data())[step] for step in recorder.steps]
     assert_norms(recorder.history, gradients_at(seen, taken), rtol=0.1, atol=0.01)
 
@@ -295,7 +284,7 @@ def test_weights_of_classes_and_examples_count(weighting):
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights, y=y, **given), trained(make, recorder, y=y, **given))
-    assert_norms(recorder.history, gradients_at(weights.seen, batches(x, y, by_example), loss=loss))
+    assert_norms(recorder.history, gradients_at(weights.before, batches(x, y, by_example), loss=loss))
 
 
 class Batches(keras.utils.PyDataset):
@@ -325,7 +314,7 @@ def test_every_kind_of_input(source, compiling):
     options = {"steps_per_epoch": STEPS, "epochs": 2}
     plain, recorded = (trained(make, callback, x=source(), **options) for callback in (weights, recorder))
     assert_same_end(plain, recorded)
-    assert_norms(recorder.history, gradients_at(weights.seen, batches(*data(), epochs=2)))
+    assert_norms(recorder.history, gradients_at(weights.before, batches(*data(), epochs=2)))
 
 
 class Doubled(keras.Model):
@@ -381,10 +370,11 @@ def test_a_training_step_of_ones_own():
 
     weights, recorder = Weights(), rnnkit.GradientRecorder()
     assert_same_end(trained(make, weights), trained(make, recorder))
-    gradients = gradients_at(weights.seen, batches(*data()))
+    gradients = gradients_at(weights.before, batches(*data()))
     assert_norms(recorder.history, [[2 * gradient for gradient in step] for step in gradients])
 
 
+@pytest.mark.slow
 def test_frozen_between_two_fits_and_thawed_for_a_third():
     def train(callbacks):
         model = build()
@@ -401,7 +391,7 @@ def test_frozen_between_two_fits_and_thawed_for_a_third():
     recorded = told[-1][1]
     for expected, weight in zip(plain.get_weights(), recorded.get_weights(), strict=True):
         np.testing.assert_array_equal(expected, weight)
-    assert_norms(recorder.history, gradients_at(weights.seen, batches(*data())))
+    assert_norms(recorder.history, gradients_at(weights.before, batches(*data())))
 
 
 @pytest.mark.parametrize(("factor", "found"), [(np.nan, np.isnan), (1e30, np.isinf)], ids=["NaN", "infinite"])
@@ -417,16 +407,6 @@ def test_a_gradient_that_is_not_finite(factor, found):
     assert_same_end(trained(make, y=wrong[:, None]), trained(make, recorder, y=wrong[:, None]))
     assert found(recorder.history["head/bias"]).tolist()[:2] == [False, True]
     assert recorder.steps.tolist() == list(range(STEPS))
-
-
-class Stops(keras.callbacks.Callback):
-    def __init__(self, error, at):
-        super().__init__()
-        self.error, self.at = error, at
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == self.at:
-            raise self.error("stopped here")
 
 
 def entries(path):
@@ -446,6 +426,7 @@ def entries(path):
     return found
 
 
+@pytest.mark.slow
 def test_files_of_a_recorded_run_hold_what_others_hold_and_load_without_rnnkit(tmp_path):
     for name in ("plain", "recorded"):
         keras.backend.clear_session()  # names of layers start anew
@@ -483,7 +464,9 @@ def test_a_stopped_run_goes_on_from_its_backup_without_a_recorder(tmp_path, erro
     assert int(numpy(resumed.optimizer.iterations)) > STEPS
 
 
-@pytest.mark.parametrize(("error", "compiling"), [(RuntimeError, FAST), (KeyboardInterrupt, EAGER)])
+@pytest.mark.parametrize(
+    ("error", "compiling"), [pytest.param(RuntimeError, FAST, marks=pytest.mark.slow), (KeyboardInterrupt, EAGER)]
+)
 def test_nothing_remains_after_a_stop_and_what_was_recorded_is_there(error, compiling):
     def stopped(*callbacks):
         model = build(optimizers.Adam(0.05), dropout=0.3, **compiling)

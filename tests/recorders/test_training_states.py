@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from fast import FAST
+from fast import FAST, slow_but
+from training import Stops
 
 import rnnkit
 from rnnkit import probes
@@ -69,7 +70,7 @@ def probed(model, words=False):
     return {key: np.stack([one[key] for one in measured]) for key in measured[0]}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(["SimpleRNN", "LSTM"], MODELS))
 def test_it_is_what_a_probe_of_each_batch_measures(name):
     model, flow = build(name), rnnkit.StateGradientRecorder(every=1)
     fit(model, flow, words=name == "masked")  # at a learning rate of 0 both epochs see the same weights
@@ -115,8 +116,19 @@ BACKEND = keras.backend.backend()
 OPTIONS = [{"jit_compile": True}, {"jit_compile": False}, {"run_eagerly": True}, {"steps_per_execution": 2}]
 
 
-@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "two layers", "masked"])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        pytest.param(
+            options,
+            name,
+            marks=() if name == "SimpleRNN" or options == {"run_eagerly": True} else pytest.mark.slow,
+            id=f"{options}-{name}",
+        )
+        for name in ("SimpleRNN", "LSTM", "two layers", "masked")
+        for options in OPTIONS
+    ],
+)
 def test_training_goes_on_as_if_nobody_listened(options, name):
     """On TensorFlow to the bit, unless XLA compiles the loop, which is another one now and may round in its own way.
 
@@ -172,16 +184,10 @@ def test_a_sample_weight_counts():
     np.testing.assert_allclose(flow.history["rnn"][0], np.linalg.norm(gradients, axis=-1).mean(0), rtol=1e-5)
 
 
-class Stop(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 1:
-            raise KeyboardInterrupt
-
-
 def test_after_an_interrupt_the_records_are_there_and_the_model_is_clean():
     model, flow = build("SimpleRNN", rate=0.1), rnnkit.StateGradientRecorder(every=1)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, flow, Stop())
+        fit(model, flow, Stops(KeyboardInterrupt, at=1))
     assert flow.steps.tolist() == [0, 1]
     assert flow.history["rnn"].shape == (2, TIME)
     assert "inner_loop" not in vars(model.layers[0])

@@ -75,11 +75,13 @@ def lesson():
     return python(LESSON)
 
 
+@pytest.mark.slow
 def test_a_lesson_starts_without_a_line_on_stderr(lesson):
     said, stderr = lesson
     assert (said.split()[0], stderr) == ("0", "")
 
 
+@pytest.mark.slow
 def test_a_lesson_repeats_itself_to_the_bit(lesson):
     assert len(lesson[0].split()[1]) == 8 * 2 * (3 * 8)  # hexadecimal digits of a kernel of float32
     assert python(LESSON) == lesson

@@ -3,6 +3,8 @@
 import ast
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,32 @@ def test_the_tests_that_should_catch_it_are_there(mutant):
         code = found(file).read_text(encoding="utf-8")
         for name in names:
             assert re.search(rf"^ *(def|class) {name.partition('[')[0]}\b", code, re.MULTILINE), test
+
+
+def collected(marked):
+    """Ids of the tests that pytest finds in the files named for mutants, each beginning with its file's name."""
+    files = {found(test.partition("::")[0]) for mutant in MUTANTS for test in mutant.tests}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", marked]
+    done = subprocess.run(
+        [*command, *sorted(files)], cwd=TESTS.parent, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.partition("::") for line in done.stdout.splitlines() if "::" in line]
+    return [f"{Path(file).name}::{name}" for file, _, name in lines]
+
+
+@pytest.mark.slow
+def test_make_test_alone_notices_nearly_all():
+    """Of the tests named for a mutant, one at least is not slow."""
+    quick = collected("not slow and not thorough")
+    missed = [
+        mutant.what
+        for mutant in MUTANTS
+        if not any(
+            name == test or name.startswith((f"{test}::", f"{test}[")) for test in mutant.tests for name in quick
+        )
+    ]
+    assert len(missed) <= 5, missed
 
 
 def test_no_two_are_the_same():

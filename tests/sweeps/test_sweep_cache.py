@@ -166,6 +166,7 @@ def fingerprints(scripts, hash_seed="0"):
     return json.loads(ran.stdout)
 
 
+@pytest.mark.slow
 def test_the_same_in_every_process_wherever_it_is_written():
     here = NOTEBOOK.replace('{"one", "two", "three"}', "[]")  # a set has an order of its own each time
     moved = here.replace("def helper", "\n\n# further down\ndef helper")
@@ -178,6 +179,7 @@ def mutated():
     return dict(zip(["nothing", *MUTANTS], fingerprints(changed), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", MUTANTS)
 def test_another_function_has_another_fingerprint(what, mutated):
     assert NOTEBOOK.count(MUTANTS[what][0]) == 1

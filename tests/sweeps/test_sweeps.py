@@ -67,6 +67,7 @@ def by_hand():
     return plain_loop(train, range(2), **SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_workers_on_this_backend")
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_the_same_as_a_plain_loop_for_any_number_of_workers(workers, by_hand):
@@ -85,6 +86,7 @@ def imports_tensorflow(seed):
     return {"before": before, "three": int(tensorflow.reduce_sum(tensorflow.ones(3)))}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_JAX, reason="needs JAX")
 def test_jax_workers_import_tensorflow_only_for_who_asks(monkeypatch):
     pytest.importorskip("tensorflow")
@@ -142,6 +144,7 @@ def idle():
     return {worker._process.pid for worker in sweeps._idle}
 
 
+@pytest.mark.slow
 def test_workers_started_early_are_used_kept_for_the_next_sweep_and_dismissed_at_the_end():
     sweeps._dismiss_all()
     started = time.monotonic()
@@ -160,6 +163,7 @@ def test_workers_started_early_are_used_kept_for_the_next_sweep_and_dismissed_at
     assert not any(map(psutil.pid_exists, early))
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_while_idle_is_replaced_by_one_that_is_kept():
     sweeps._dismiss_all()
     sweeps.start_workers(1)
@@ -222,18 +226,6 @@ def test_a_failure_is_told_with_its_settings_and_the_others_are_kept(workers):
     assert [(seed, settings["cell"]) for settings, seed, _ in caught.value.failures] == [(1, "LSTM"), (2, "GRU")]
 
 
-def always_fails(seed):
-    raise KeyError("typo")
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_function_that_cannot_work_is_not_tried_for_every_seed(workers):
-    with pytest.raises(sweeps.SweepError, match=r"always_fails\(seed=0\): KeyError: 'typo'") as caught:
-        sweeps.sweep(always_fails, seeds=range(100), workers=workers)
-    assert "96 others were not tried" in str(caught.value)
-    assert caught.value.result is None
-
-
 def kills_its_process(seed):
     if seed == 1:
         os.write(2, b"some library: out of memory\n")
@@ -246,6 +238,19 @@ def test_a_worker_that_dies_costs_one_run():
         sweeps.sweep(kills_its_process, seeds=range(6))
     assert "It last said: some library: out of memory" in str(caught.value)
     np.testing.assert_array_equal(caught.value.result.values("loss"), [0, np.nan, 2, 3, 4, 5])
+
+
+def always_fails(seed):
+    raise KeyError("typo")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_function_that_cannot_work_is_not_tried_for_every_seed(workers):
+    """The last test that needs workers: it ends them."""
+    with pytest.raises(sweeps.SweepError, match=r"always_fails\(seed=0\): KeyError: 'typo'") as caught:
+        sweeps.sweep(always_fails, seeds=range(100), workers=workers)
+    assert "96 others were not tried" in str(caught.value)
+    assert caught.value.result is None
 
 
 @pytest.mark.parametrize(
@@ -393,12 +398,14 @@ def train(seed):
 """
 
 
+@pytest.mark.slow
 def test_functions_and_classes_of_a_script_and_not_a_word():
     code = f"{SCRIPT}\nprint(rnnkit.sweeps.sweep(train, seeds=range(2), workers=1).values('loss').shape)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("(2,)", "")
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow  # the notebook's own
 def test_a_notebook_stores_nothing_of_the_progress():
     from nbclient import NotebookClient
@@ -440,6 +447,7 @@ def descendants(process):
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_an_interrupt(stop, tmp_path):

@@ -52,7 +52,7 @@ _NORMS = "test_recorders.py::test_norms_are_those_of_the_gradients_used_before_a
 _ANGLE = "test_recorders.py::test_angle_between_the_step_before_clipping_and_after"
 _MEASURES = "test_recorders.py::test_measures_are_those_of_the_gradients_and_of_the_change"
 _ACCUMULATION = "test_recorders.py::test_accumulation_shows_each_step_and_what_became_of_their_mean"
-_DIFFERENCES = "test_probes.py::test_state_gradients_are_the_central_differences"
+_DIFFERENCES = "test_every_model.py::test_state_gradients_are_central_differences_of_nudged_forward_passes"
 _GATES = "test_gates.py::test_gates_are_those_of_the_published_equations"
 _GATE_RECORDER = "test_gates.py::TestGateRecorder"
 _FLOW_RECORDER = "test_recorders.py::TestStateGradientRecorder"
@@ -363,28 +363,28 @@ MUTANTS = [
         "_instrument/perturbation.py",
         "c = read[0]\n",
         "c = read[0] - delta_c\n",
-        (f"{_DIFFERENCES}[False-LSTM]",),
+        (f"{_DIFFERENCES}[sequential-False]",),
     ),
     Mutant(
         "the perturbations of h and c swapped",
         "_instrument/perturbation.py",
         "delta_h, delta_c, *others = deltas",
         "delta_c, delta_h, *others = deltas",
-        (f"{_DIFFERENCES}[False-LSTM]",),
+        (f"{_DIFFERENCES}[sequential-False]",),
     ),
     Mutant(
         "the path through the output alone",
         "_instrument/perturbation.py",
         "return after, moved",
         "return after, new",
-        (f"{_DIFFERENCES}[False-GRU]",),
+        (f"{_DIFFERENCES}[initial state made from an input-False]",),
     ),
     Mutant(
         "the path through the next state alone",
         "_instrument/perturbation.py",
         "return after, moved",
         "return output, moved",
-        (f"{_DIFFERENCES}[False-GRU]",),
+        (f"{_DIFFERENCES}[initial state made from an input-False]",),
     ),
     Mutant(
         "the mask ignored",
