@@ -61,6 +61,9 @@ class Backend(Protocol):
     GRADIENTS_MAY_BE_SPARSE: bool
     StepRingBuffer: type[RingBuffer]
 
+    def quiet_first_use(self) -> None:
+        """Have the backend say what it says but once in a process, on first use, while nobody sees it."""
+
     def compiled(
         self, model: keras.Model, function: Callable, jit_compile: bool = False, once: bool = False
     ) -> Callable[..., Arrays]:

@@ -15,12 +15,18 @@ from rnnkit._backend._quiet import quiet_stderr
 
 GRADIENTS_MAY_BE_SPARSE = True
 
-# First device use and first XLA compilation each log once; let them do so while stderr is held back.
-tf.function(lambda x: tf.reduce_sum(tf.tanh(x), axis=1), jit_compile=True)(tf.ones((8, 8)))
+
+@functools.cache
+def quiet_first_use():
+    """Use a device and compile with XLA, each of which logs once, while stderr is held back."""
+    with quiet_stderr():
+        tf.function(lambda x: tf.reduce_sum(tf.tanh(x), axis=1), jit_compile=True)(tf.ones((8, 8)))
 
 
 def compiled(model, function, jit_compile=False, once=False):
     """Make a graph of the function: for one shape under XLA, otherwise one that serves all."""
+    if jit_compile:
+        quiet_first_use()
 
     def with_values(*arrays):
         return function([(v, v.value) for v in model.variables], *arrays)
