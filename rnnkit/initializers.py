@@ -59,14 +59,23 @@ class SpectralRadius(keras.initializers.Initializer):
 _LAYOUTS = {"lstm": ("input", "forget", "candidate", "output"), "gru": ("update", "reset", "candidate")}
 
 
+def _asker():
+    """Return the object whose code calls an initializer of this module: a Keras variable, a cell, or None.
+
+    An LSTM cell under `unit_forget_bias=True` asks for two pieces, (units,) and (2 * units,), as if each were a bias,
+    and neither can tell which gates it holds. Nothing but who asks tells them from the biases of smaller cells: Keras
+    hands over a shape and a type alone, and a subclassed model makes its variables when no layer is being built.
+    """
+    return sys._getframe(3).f_locals.get("self")  # above this function, _assembled and __call__
+
+
 def _assembled(layout, values, shape, dtype):
     """Return a bias of the given shape, whose gates have the given values (numbers or arrays (units,)), else 0.
 
     With two rows, those of `reset_after=True`, the sum of both counts: the values go into the first.
     """
     names = _LAYOUTS[layout]
-    # Of a bias that comes in two pieces neither can tell which gates it holds.
-    in_pieces = sys._getframe(2).f_code.co_name == "bias_initializer"
+    in_pieces = getattr(_asker(), "unit_forget_bias", False)
     rows, width = (shape[0], shape[1]) if len(shape) == 2 else (1, shape[-1] if shape else 0)
     if in_pieces or len(shape) not in (1, 2) or rows > 2 or (rows, layout) == (2, "lstm") or width % len(names):
         expected = "(4 * units,)" if layout == "lstm" else "(2, 3 * units), or (3 * units,) with reset_after=False"

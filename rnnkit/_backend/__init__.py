@@ -1,24 +1,16 @@
 """The only place that knows which Keras backend runs: gradients, compiled functions, a look into the training step.
 
-Each backend has a module of its own with the same functions:
-
-- `compiled(model, function, jit_compile, once)`: a function of arrays made fast, which sees the weights of the moment;
-- `tap_gradients(function)`, `vector_jacobian(function, inputs, cotangents)`: derivatives;
-- `heard_zeros(variable, shape, dtype, hear)`: zeros that overhear somebody else's backward pass;
-- `doubles(on)`: a scope in which float64 is to be had;
-- `is_sparse(gradient)`, `rows(gradient)`, `dense(gradient)`, `replicas(model)`, `sum_over_replicas(tensors)`: what the
-  optimizer is handed, as plain tensors;
-- `whole_batch(loss)`: a loss as it is on one device;
-- `stream_kept()`: a context after which the backend's own stream of random numbers is where it was;
-- `StepRingBuffer`: rows of numbers that a compiled training step writes and Python reads later;
-- `training_step(model, buffers)`: Keras's own training step, which may write into such buffers;
-- `trace_scope()`: which graph, or branch of one, is being traced.
+`interface.Backend` says what there is. Each backend has a module of its own that offers it, and what is asked of this
+package, such as `_backend.compiled`, is that of the backend that runs. Keras itself is imported through here, so that
+a backend that will not do is answered with the next step.
 """
 
 import os
 from contextlib import contextmanager
+from importlib import import_module
 
 from rnnkit._backend._quiet import quiet_stderr
+from rnnkit._backend.interface import Backend
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -46,88 +38,13 @@ with quiet_stderr():
         ) from error
 
     _require_known(keras.backend.backend())
-    if keras.backend.backend() == "tensorflow":
-        from rnnkit._backend.tensorflow import (
-            GRADIENTS_MAY_BE_SPARSE,
-            StepRingBuffer,
-            compiled,
-            dense,
-            doubles,
-            heard_zeros,
-            is_sparse,
-            replicas,
-            rows,
-            stream_kept,
-            sum_over_replicas,
-            tap_gradients,
-            trace_scope,
-            training_step,
-            vector_jacobian,
-            whole_batch,
-        )
-    elif keras.backend.backend() == "jax":
-        from rnnkit._backend.jax import (
-            GRADIENTS_MAY_BE_SPARSE,
-            StepRingBuffer,
-            compiled,
-            dense,
-            doubles,
-            heard_zeros,
-            is_sparse,
-            replicas,
-            rows,
-            stream_kept,
-            sum_over_replicas,
-            tap_gradients,
-            trace_scope,
-            training_step,
-            vector_jacobian,
-            whole_batch,
-        )
-    else:
-        from rnnkit._backend.torch import (
-            GRADIENTS_MAY_BE_SPARSE,
-            StepRingBuffer,
-            compiled,
-            dense,
-            doubles,
-            heard_zeros,
-            is_sparse,
-            replicas,
-            rows,
-            stream_kept,
-            sum_over_replicas,
-            tap_gradients,
-            trace_scope,
-            training_step,
-            vector_jacobian,
-            whole_batch,
-        )
-
-__all__ = [
-    "GRADIENTS_MAY_BE_SPARSE",
-    "StepRingBuffer",
-    "compiled",
-    "dense",
-    "doubles",
-    "heard_zeros",
-    "is_sparse",
-    "keras",
-    "norm",
-    "quiet_stderr",
-    "replicas",
-    "rows",
-    "scratch",
-    "stream_kept",
-    "sum_over_replicas",
-    "tap_gradients",
-    "trace_scope",
-    "training_step",
-    "vector_jacobian",
-    "whole_batch",
-]
+    _running: Backend = import_module(f"rnnkit._backend.{keras.backend.backend()}")
 
 ops = keras.ops
+
+
+def __getattr__(name):
+    return getattr(_running, name)
 
 
 @contextmanager
@@ -141,7 +58,7 @@ def scratch(values=()):
     """
     # Losses that layers add (activity regularizers) count; variables made on the way are started outside the graph.
     stateless = keras.StatelessScope(state_mapping=list(values), collect_losses=True, initialize_variables=False)
-    with stream_kept(), stateless:
+    with _running.stream_kept(), stateless:
         yield
 
 

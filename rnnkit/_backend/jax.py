@@ -1,6 +1,6 @@
 """What rnnkit needs of JAX, whose functions may not assign to anything: state goes in and comes out."""
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from rnnkit._backend._attribute import shadowed
+from rnnkit._backend._defaults import *  # noqa: F403  (what is not defined anew below)
+from rnnkit._backend._deferred import initialize_deferred_variables
 from rnnkit._backend._promotion import float64_kept
 
 try:
@@ -20,14 +22,9 @@ try:
 except AttributeError:  # before JAX 0.8
     from jax.experimental import enable_x64
 
-stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
-
-def compiled(model, function, jit_compile=True, once=False):
-    """As for TensorFlow: `function(values, *arrays)` compiled; `values` carries the weights into the graph.
-
-    JAX compiles whatever `jit_compile` says: without that it is many times slower.
-    """
+def compiled(model, function, jit_compile=False, once=False):
+    """Compile whatever `jit_compile` says: without that JAX is many times slower."""
     order = None
 
     @jax.jit
@@ -40,8 +37,7 @@ def compiled(model, function, jit_compile=True, once=False):
     def run(*arrays):
         model.jax_state_sync()  # while fit runs, the weights are elsewhere
         result = jax.tree.map(np.asarray, graph([variable.value for variable in model.variables], *arrays))
-        with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
-            pass
+        initialize_deferred_variables()
         return _in_order(result, order)
 
     return run
@@ -58,7 +54,7 @@ def _in_order(result, keys):
 
 
 def tap_gradients(function):
-    """As for TensorFlow: gradients of a scalar by zeros that the function asks for. It is traced twice."""
+    """Trace the function twice: once for which zeros it asks for, once to differentiate by them."""
     asked = {}
 
     def ask(key, shape, dtype):
@@ -71,7 +67,7 @@ def tap_gradients(function):
 
 
 def heard_zeros(variable, shape, dtype, hear):
-    """As for TensorFlow: zeros at which `hear` is called with the derivative that reaches them."""
+    """Hear of the derivative in a custom VJP, which has the variable for its input so that it is asked for."""
     anchor = keras.ops.convert_to_tensor(variable)
 
     @jax.custom_vjp
@@ -87,7 +83,7 @@ def heard_zeros(variable, shape, dtype, hear):
 
 
 def vector_jacobian(function, inputs, cotangents):
-    """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
+    """Compile function and backward pass in one."""
 
     @jax.jit
     def product(inputs, cotangents):
@@ -97,58 +93,25 @@ def vector_jacobian(function, inputs, cotangents):
     return product(jnp.asarray(inputs), jnp.asarray(cotangents))
 
 
-GRADIENTS_MAY_BE_SPARSE = False
-
-
-def is_sparse(gradient):
-    """Return False: on JAX gradients are dense."""
-    return False
-
-
-def rows(gradient):
-    """Return the gradient: none of its rows is repeated."""
-    return gradient
-
-
 def trace_scope():
-    """Return what tells the function, or the branch of one, that is being traced from every other."""
+    """Return which function, or branch of one, is being traced."""
     return get_opaque_trace_state()
 
 
 def dense(gradient):
-    """Return a gradient as one dense tensor; on JAX it is one."""
+    """Return the gradient: on JAX it is dense."""
     return gradient
 
 
 @contextmanager
 def doubles(on=True):
-    """Provide a scope in which float64 is to be had, or is not, as by default: JAX and Keras make float32 of it."""
+    """Tell both JAX and Keras, which make float32 of it otherwise."""
     with enable_x64(on), float64_kept(on):
         yield
 
 
-def replicas(model):
-    """Return 1: under `keras.distribution` JAX sees one model, however it is spread over devices."""
-    return 1
-
-
-def sum_over_replicas(tensors):
-    """Return the tensors: under `keras.distribution` JAX sees each as one, however it is spread over devices."""
-    return tensors
-
-
-def whole_batch(loss):
-    """Return the loss: under `keras.distribution` it is that of the whole batch."""
-    return loss
-
-
 def training_step(model, buffers):
-    """Return a fresh copy of the model's own training step, which hands the buffers through as one more state.
-
-    Args:
-        model: the model.
-        buffers: function that returns the buffers; None for one that is not made before the step is traced.
-    """
+    """Hand the buffers through the step as one more state: on JAX it may not assign to them."""
     plain = model.train_step
 
     def made():

@@ -9,47 +9,24 @@ import numpy as np
 import tensorflow as tf
 
 from rnnkit._backend import _interrupts
-from rnnkit._backend._eager import training_step
+from rnnkit._backend._defaults import *  # noqa: F403  (what is not defined anew below)
+from rnnkit._backend._deferred import initialize_deferred_variables
 from rnnkit._backend._quiet import quiet_stderr
 
-__all__ = [
-    "GRADIENTS_MAY_BE_SPARSE",
-    "StepRingBuffer",
-    "compiled",
-    "dense",
-    "doubles",
-    "heard_zeros",
-    "is_sparse",
-    "replicas",
-    "rows",
-    "stream_kept",
-    "sum_over_replicas",
-    "tap_gradients",
-    "trace_scope",
-    "training_step",
-    "vector_jacobian",
-    "whole_batch",
-]
+GRADIENTS_MAY_BE_SPARSE = True
 
-stream_kept = nullcontext  # random numbers come from Keras's seed generators, which are variables
 
-# First device use and first XLA compilation each log once; let them do so while stderr is held back.
-tf.function(lambda x: tf.reduce_sum(tf.tanh(x), axis=1), jit_compile=True)(tf.ones((8, 8)))
+@functools.cache
+def quiet_first_use():
+    """Use a device and compile with XLA, each of which logs once, while stderr is held back."""
+    with quiet_stderr():
+        tf.function(lambda x: tf.reduce_sum(tf.tanh(x), axis=1), jit_compile=True)(tf.ones((8, 8)))
 
 
 def compiled(model, function, jit_compile=False, once=False):
-    """Turn `function(values, *arrays)` into a graph that is traced once per signature of its arguments.
-
-    Args:
-        model: the Keras model that the function runs.
-        function: gets what `scratch` needs to give the model its weights of the moment, then the arguments.
-        jit_compile: whether XLA compiles the graph: seconds, once, for a faster one.
-        once: whether it is called but once, and holds no loop: it then runs as it stands, which is sooner done than
-            tracing it. JAX compiles even so, torch never.
-
-    Returns:
-        A function of arrays that returns what `function` does, as NumPy arrays.
-    """
+    """Make a graph of the function: for one shape under XLA, otherwise one that serves all."""
+    if jit_compile:
+        quiet_first_use()
 
     def with_values(*arrays):
         return function([(v, v.value) for v in model.variables], *arrays)
@@ -59,7 +36,6 @@ def compiled(model, function, jit_compile=False, once=False):
     # and, with it, the errors raised there.
     graph = tf.function(
         functools.partial(with_values),
-        # XLA compiles for one shape; without it a graph for any shape serves all.
         reduce_retracing=not jit_compile,
         autograph=False,
         jit_compile=jit_compile,
@@ -78,27 +54,14 @@ def compiled(model, function, jit_compile=False, once=False):
                 rf"digits and _ . \ / > -. Received: {name[1]!r}. Give that layer another name=, or use Keras on JAX "
                 "or torch."
             ) from None
-        _start_new_variables()
+        initialize_deferred_variables()
         return result
 
     return run
 
 
-def _start_new_variables():
-    with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
-        pass
-
-
 def tap_gradients(function):
-    """Differentiate a scalar with respect to zeros that the function asks for on its way.
-
-    Args:
-        function: called as `function(watch)`; returns a scalar tensor. `watch(key, shape, dtype)` gives it a
-            tensor of zeros, to be added wherever the derivative is wanted. It may be called more than once.
-
-    Returns:
-        dict from key to the gradient, a tensor of that shape; zeros where the scalar does not depend on it.
-    """
+    """Watch the zeros on a gradient tape."""
     taps = {}
     with tf.GradientTape() as tape:
 
@@ -112,14 +75,7 @@ def tap_gradients(function):
 
 
 def heard_zeros(variable, shape, dtype, hear):
-    """Return zeros at which `hear` is called with the derivative that reaches them, when somebody differentiates.
-
-    Args:
-        variable: a Keras variable by which is differentiated then; the zeros add nothing to its derivative.
-        shape: of the zeros.
-        dtype: of the zeros.
-        hear: function of a tensor, called where the backward pass is run, or traced.
-    """
+    """Hear of the derivative in a custom gradient, which has the variable for its input so that it is asked for."""
 
     @tf.custom_gradient
     def zeros(anchor):
@@ -133,7 +89,7 @@ def heard_zeros(variable, shape, dtype, hear):
 
 
 def vector_jacobian(function, inputs, cotangents):
-    """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
+    """Watch the inputs on a gradient tape."""
     inputs = tf.convert_to_tensor(inputs)
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -141,47 +97,38 @@ def vector_jacobian(function, inputs, cotangents):
     return tape.gradient(outputs, inputs, output_gradients=tf.cast(cotangents, outputs.dtype))
 
 
-GRADIENTS_MAY_BE_SPARSE = True
-
-
 def is_sparse(gradient):
-    """Return whether a gradient comes as rows of a matrix, some of them perhaps repeated."""
+    """Return whether it is an `IndexedSlices`, as that of an Embedding."""
     return isinstance(gradient, tf.IndexedSlices)
 
 
 def rows(gradient):
-    """Return a gradient with its rows as they stand, the repeated ones one by one."""
+    """Return the values of an `IndexedSlices`, whose indices may repeat."""
     return gradient.values if is_sparse(gradient) else gradient
 
 
 def trace_scope():
-    """Return what tells the graph, or the branch of it, that is being traced from every other."""
+    """Return which graph is being traced; a branch of one is a graph of its own."""
     return None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
 
 
 def dense(gradient):
-    """Return a gradient as one dense tensor.
-
-    An Embedding's gradient comes as rows with repeated indices; only their sum has the right norm.
-    """
+    """Add up repeated rows: only their sum has the right norm."""
     return tf.convert_to_tensor(gradient)
 
 
 def doubles(on=True):
-    """Return a scope in which float64 is to be had, or is not, as by default; on TensorFlow it always is.
-
-    oneDNN, which has none, says so on stderr for each operation that it leaves to others.
-    """
+    """Keep stderr quiet: float64 is always to be had, but oneDNN says of each operation that it leaves it to others."""
     return quiet_stderr() if on else nullcontext()
 
 
 def replicas(model):
-    """Return on how many devices copies of a model are trained by a `tf.distribute` strategy."""
+    """Return on how many devices a `tf.distribute` strategy trains copies of the model."""
     return model.distribute_strategy.num_replicas_in_sync
 
 
 def sum_over_replicas(tensors):
-    """Add up what the replicas of a `tf.distribute` strategy hold of each tensor, as the optimizer does."""
+    """Add up over the devices of a `tf.distribute` strategy."""
     context = tf.distribute.get_replica_context()
     if context is None or context.strategy.num_replicas_in_sync == 1 or not tensors:
         return tensors
@@ -189,7 +136,7 @@ def sum_over_replicas(tensors):
 
 
 def whole_batch(loss):
-    """Undo what Keras does to a loss inside a `tf.distribute` strategy's scope: it divides by the replicas."""
+    """Undo what Keras does to a loss inside a `tf.distribute` strategy's scope."""
     return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
 
 

@@ -3,48 +3,33 @@
 import keras
 import torch
 
-from rnnkit._backend._eager import training_step
+from rnnkit._backend._defaults import *  # noqa: F403  (what is not defined anew below)
+from rnnkit._backend._deferred import initialize_deferred_variables
 from rnnkit._backend._promotion import float64_kept
 
-__all__ = [
-    "GRADIENTS_MAY_BE_SPARSE",
-    "StepRingBuffer",
-    "compiled",
-    "dense",
-    "doubles",
-    "heard_zeros",
-    "is_sparse",
-    "replicas",
-    "rows",
-    "stream_kept",
-    "sum_over_replicas",
-    "tap_gradients",
-    "trace_scope",
-    "training_step",
-    "vector_jacobian",
-    "whole_batch",
-]
-
 ops = keras.ops
-stream_kept = torch.random.fork_rng  # dropout draws from torch's own stream
+
+
+def stream_kept():
+    """Keep torch's own stream, from which dropout draws."""
+    return torch.random.fork_rng()
 
 
 def compiled(model, function, jit_compile=False, once=False):
-    """As for TensorFlow, but nothing is compiled: torch.compile takes longer than most measurements."""
+    """Leave the function as it is: torch.compile takes longer than most measurements."""
 
     def run(*arrays):
         arrays = keras.tree.map_structure(lambda array: None if array is None else ops.convert_to_tensor(array), arrays)
         values = [(variable, variable.value) for variable in model.variables]
         result = keras.tree.map_structure(ops.convert_to_numpy, function(values, *arrays))
-        with keras.StatelessScope():  # on its way out it starts variables that were made inside a scope
-            pass
+        initialize_deferred_variables()
         return result
 
     return run
 
 
 def tap_gradients(function):
-    """As for TensorFlow: gradients of a scalar by zeros that the function asks for."""
+    """Have autograd differentiate by leaves made of the zeros."""
     taps = {}
 
     def watch(key, shape, dtype):
@@ -63,7 +48,7 @@ def tap_gradients(function):
 
 
 def heard_zeros(variable, shape, dtype, hear):
-    """As for TensorFlow: zeros at which `hear` is called with the derivative that reaches them."""
+    """Hear of the derivative in a hook of the tensor, which needs no variable."""
     zeros = ops.zeros(shape, dtype)
     if torch.is_grad_enabled():
         zeros.requires_grad_().register_hook(lambda gradient: hear(gradient.detach()))
@@ -71,24 +56,11 @@ def heard_zeros(variable, shape, dtype, hear):
 
 
 def vector_jacobian(function, inputs, cotangents):
-    """Multiply `cotangents` with the Jacobian of `function` at `inputs` (one backward pass)."""
+    """Have autograd differentiate by a leaf made of the inputs."""
     inputs = ops.convert_to_tensor(inputs).detach().requires_grad_()
     with torch.enable_grad():
         outputs = function(inputs)
     return torch.autograd.grad(outputs, inputs, ops.convert_to_tensor(cotangents, outputs.dtype))[0]
-
-
-GRADIENTS_MAY_BE_SPARSE = False
-
-
-def is_sparse(gradient):
-    """Return False: Keras makes dense gradients on torch."""
-    return False
-
-
-def rows(gradient):
-    """Return the gradient: none of its rows is repeated."""
-    return gradient
 
 
 def trace_scope():
@@ -96,33 +68,18 @@ def trace_scope():
 
 
 def dense(gradient):
-    """Return a gradient as one dense tensor, outside of any graph."""
+    """Return the gradient, which is dense, outside of any graph."""
     return gradient.detach()
 
 
 def doubles(on=True):
-    """Return a scope in which float64 is to be had, or is not, as by default: Keras makes float32 of it."""
+    """Tell Keras, which makes float32 of it otherwise."""
     if on and ops.zeros(()).device.type == "mps":
         raise ValueError(
             "float64 needs a device that computes in it. Received: torch on Apple's mps, which does not. "
             'Leave dtype out, or set KERAS_TORCH_DEVICE="cpu" before Keras is imported.'
         )
     return float64_kept(on)
-
-
-def replicas(model):
-    """Return 1: Keras trains torch models on one device."""
-    return 1
-
-
-def sum_over_replicas(tensors):
-    """Return the tensors: Keras trains torch models on one device."""
-    return tensors
-
-
-def whole_batch(loss):
-    """Return the loss: Keras trains torch models on one device."""
-    return loss
 
 
 class StepRingBuffer:

@@ -18,13 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit._backend._attribute import shadowed
 from rnnkit._instrument import rnn_loop
 from rnnkit._instrument.checks import recurrent_layers
 from rnnkit.layers import GRUCell, LSTMCell
-
-ops = keras.ops
 
 LOW, HIGH = 0.1, 0.9  # a gate beyond these is called saturated; also the quantiles between which most values lie
 

@@ -5,12 +5,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit._backend._attribute import shadowed
 from rnnkit._instrument.traversal import models_in
-
-ops = keras.ops
-
 
 _ENTRIES = ("apply_gradients", "apply", "stateless_apply")
 

@@ -7,12 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit._backend._attribute import shadowed
 from rnnkit._instrument import gate_capture, rnn_loop
 from rnnkit.layers import LSTMCell
-
-ops = keras.ops
 
 _LSTM_CELLS = (keras.layers.LSTMCell, LSTMCell)
 

@@ -3,11 +3,9 @@
 from contextlib import ExitStack, contextmanager, nullcontext
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit._backend._attribute import shadowed
 from rnnkit._instrument.traversal import walk
-
-ops = keras.ops
 
 
 def require_known(model, dtype):

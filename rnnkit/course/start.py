@@ -23,8 +23,9 @@ def start_lesson(seed=0):
     """
     # oneDNN reorders sums with the number of threads, so that the last digits would change from run to run.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    from rnnkit._backend import keras
+    from rnnkit._backend import keras, quiet_first_use
 
+    quiet_first_use()
     keras.utils.set_random_seed(seed)
     import matplotlib.pyplot as plt
 

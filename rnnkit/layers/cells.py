@@ -2,10 +2,8 @@
 
 import numbers
 
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit.initializers import GateBias
-
-ops = keras.ops
 
 
 class _Cell(keras.Layer):

@@ -1,8 +1,6 @@
 """Connections that let a network be deep: each wraps a layer, and gives what came in a way round it."""
 
-from rnnkit._backend import keras
-
-ops = keras.ops
+from rnnkit._backend import keras, ops
 
 
 class _Connection(keras.Layer):

@@ -1,8 +1,6 @@
 """Recurrent layers on top of each other, with or without connections that skip some of them."""
 
-from rnnkit._backend import keras
-
-ops = keras.ops
+from rnnkit._backend import keras, ops
 
 SKIPS = ("none", "residual", "dense")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit._instrument import gate_capture, perturbation, precision, rnn_loop
 from rnnkit._instrument.batch import as_batch
 from rnnkit._instrument.checks import only_recurrent_layer, recurrent_layers
@@ -29,8 +29,6 @@ __all__ = [
     "state_gradients",
     "state_jacobians",
 ]
-ops = keras.ops
-
 _ENTRIES = 2**22  # of Jacobians, computed at once
 
 

@@ -7,14 +7,12 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import keras, ops
 from rnnkit._backend._attribute import shadowed
 from rnnkit._instrument.batch import as_batch
 from rnnkit._instrument.checks import require_built
 from rnnkit._instrument.model_loss import require_compiled, require_loss, spare_loss
 from rnnkit._instrument.traversal import walk
-
-ops = keras.ops
 
 
 def saliency(model, x, y=None, *, output=None, norm=True, training=False):

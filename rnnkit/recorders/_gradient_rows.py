@@ -4,13 +4,11 @@ import warnings
 from contextlib import nullcontext
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import ops
 from rnnkit._instrument.optimizer_hook import clipping_follows, scales_loss
 from rnnkit._instrument.traversal import trained_weights
 from rnnkit.recorders._recording import HISTOGRAM_EDGES, LEFT_ALONE, MEASURES, RULES, Recording
 from rnnkit.recorders._row_reader import RowReader
-
-ops = keras.ops
 
 
 class GradientRows:

@@ -6,14 +6,12 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 
 from rnnkit import _backend
-from rnnkit._backend import keras
+from rnnkit._backend import ops
 from rnnkit._instrument import rnn_loop
 from rnnkit._instrument.checks import recurrent_layers
 from rnnkit._instrument.perturbation import perturbed, state_key
 from rnnkit._instrument.training_step import TrainStepHook
 from rnnkit.recorders._row_reader import RowReader
-
-ops = keras.ops
 
 
 class TrainingBatch:

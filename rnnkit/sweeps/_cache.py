@@ -5,6 +5,7 @@ by all that decides its result: the code of its function and whatever that refer
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -20,6 +21,7 @@ import numpy as np
 
 from rnnkit._files import PACKAGE, atomic_writer
 from rnnkit.sweeps import _workers
+from rnnkit.sweeps._outcome import Outcome
 
 VARIABLE = "RNNKIT_SWEEP_CACHE"
 _PACKAGES = ("keras", "jax", "jaxlib", "tensorflow-cpu", "tensorflow", "numpy", "scipy", "scikit-learn")
@@ -33,7 +35,7 @@ def folder():
 
 
 def remembering(folder, train, runs, run):
-    """Yield (number, kind, ...) of each run as `run` does, those that the folder knows first; keep those that are new.
+    """Yield the outcome of each run as `run` does, those that the folder knows first; keep those that are new.
 
     Args:
         folder: pathlib.Path; made where it is missing.
@@ -48,13 +50,14 @@ def remembering(folder, train, runs, run):
         if measured is None:
             new.append(number)
         else:
-            yield number, "measured", measured
+            yield Outcome(number, measured)
     if new:
         with contextlib.closing(run([runs[number] for number in new])) as outcomes:
-            for place, kind, *said in outcomes:
-                if kind == "measured":
-                    _write(files[new[place]], said[0])
-                yield new[place], kind, *said
+            for outcome in outcomes:
+                number = new[outcome.run]
+                if outcome.measured is not None:
+                    _write(files[number], outcome.measured)
+                yield dataclasses.replace(outcome, run=number)
 
 
 def _files(folder, train, runs):

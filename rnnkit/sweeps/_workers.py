@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 
 import numpy as np
+
+from rnnkit.sweeps._outcome import Outcome
 
 INSIDE = "RNNKIT_SWEEP_WORKER"  # environment variable that is set in a worker
 
@@ -82,10 +83,7 @@ class Worker:
         )
 
     def ask(self, task):
-        """Send a task (two pickles: the function, and its seed and settings), wait, and return the answer.
-
-        Returns:
-            `("measured", dict)` or `("failed", message, frames)`.
+        """Send a task (a number, and pickles of the function and of its arguments), wait, and return its `Outcome`.
 
         Raises:
             WorkerDied: if the process ends first.
@@ -188,11 +186,9 @@ def _seed_without_tensorflow(keras):
             del sys.modules["tensorflow"]
 
 
-def _answer(function, arguments):
+def _answer(run, function, arguments):
     try:
         # Unpickled for each run: one that changes what it shares with others changes its own copy.
-        return "measured", measure(pickle.loads(function), **pickle.loads(arguments))
+        return Outcome(run, measure(pickle.loads(function), **pickle.loads(arguments)))
     except (Exception, SystemExit) as error:
-        # Without the lines of code, which may be a notebook's: the parent knows them.
-        frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-        return "failed", f"{type(error).__name__}: {error}", frames
+        return Outcome.failed(run, error)

@@ -26,7 +26,7 @@ def expect(name, answer, status, words=""):
 @pytest.fixture(autouse=True, scope="module")
 def _dismissed_at_the_end():
     yield
-    sweeps._dismiss_all()
+    sweeps._pool.dismiss_all()
 
 
 # --- gru_step -----------------------------------------------------------------------------------------------------

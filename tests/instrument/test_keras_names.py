@@ -22,8 +22,8 @@ BACKEND = keras.backend.backend()
 OTHERS = {"_getframe", "_exit", "_abc_impl", "_cloudpickle_submodules", "_replace", "_repr_mimebundle_"}
 
 PRIVATE = {
-    "_compile_loss": "Model: the loss as compiled; traversal.spare_loss and precision put another in its place",
-    "_user_loss": "CompileLoss: what was passed to compile; traversal.spare_loss makes another loss of it",
+    "_compile_loss": "Model: the loss as compiled; model_loss.spare_loss and precision put another in its place",
+    "_user_loss": "CompileLoss: what was passed to compile; model_loss.spare_loss makes another loss of it",
     "_user_loss_weights": "CompileLoss: the same of loss_weights",
     "_flat_losses": "CompileLoss: the losses of the outputs, with `loss`; precision changes their type",
     "_aggregate_additional_loss": "Model: makes a number of a regularizer's loss; precision casts it",
@@ -32,7 +32,7 @@ PRIVATE = {
     "_trainable_variables": "Optimizer: the variables in the order of the gradients; read by optimizer_hook",
     "_gradient_accumulator": "Optimizer: end of the name of an accumulator; optimizer_hook finds it by that",
     "_clip_gradients": "Optimizer: makes the gradients that are used of those that are given; optimizer_hook",
-    "keras.src.backend.common": "BIT64_TO_BIT32_DTYPE there makes float32 of float64; _backend._promotion changes it",
+    "keras.src.backend.common": "dtypes.BIT64_TO_BIT32_DTYPE makes float32 of float64; _backend._promotion changes it",
 }
 UNDOCUMENTED = {
     "inner_loop": "RNN: the loop over time of each recurrent layer; rnn_loop replaces it, and gives it what it reads",
@@ -45,7 +45,7 @@ UNDOCUMENTED = {
     "dynamic_scale": "LossScaleOptimizer: the scale of the step, initial_scale before it is built; optimizer_hook",
     "iteration": "Optimizer: name of the variable that counts updates; optimizer_hook reads it",
     "reset_dropout_mask": "cells with dropout: forgets the mask that get_dropout_mask has made and kept; rnn_loop",
-    "bias_initializer": "LSTMCell: asks for the bias in pieces from a function of this name; initializers refuse that",
+    "unit_forget_bias": "LSTMCell: asks for the bias in pieces, itself, if this holds; initializers refuse that",
     "jax_state_sync": "Model: puts the weights back where they can be read while fit runs; _backend.jax",
     "distribute_strategy": "Model: on TensorFlow, says on how many devices it trains; _backend.tensorflow",
 }
@@ -244,23 +244,23 @@ def test_a_cell_keeps_its_dropout_masks_until_told(cell):
         assert any(drawn(get) != first or reset() for _ in range(9))  # another one, sooner or later
 
 
-def test_an_lstm_asks_for_its_bias_in_pieces_from_a_function_of_a_known_name():
-    names = []
+def test_an_lstm_asks_for_its_bias_in_pieces_itself_and_for_a_whole_one_its_variable_does():
+    asked = []
 
     class Notes(keras.initializers.Initializer):
         def __call__(self, shape, dtype=None):
-            names.append(sys._getframe(1).f_code.co_name)
+            asked.append((tuple(shape), sys._getframe(1).f_locals["self"]))
             return keras.ops.zeros(shape, dtype)
 
-    for cell, asked_in_pieces in (
-        (keras.layers.LSTMCell(3, bias_initializer=Notes()), True),
-        (keras.layers.LSTMCell(3, bias_initializer=Notes(), unit_forget_bias=False), False),
-        (keras.layers.GRUCell(3, bias_initializer=Notes()), False),
+    for cell, shapes in (
+        (keras.layers.LSTMCell(3, bias_initializer=Notes()), [(3,), (6,)]),
+        (keras.layers.LSTMCell(3, bias_initializer=Notes(), unit_forget_bias=False), [(12,)]),
+        (keras.layers.GRUCell(3, bias_initializer=Notes()), [(2, 9)]),
     ):
-        names.clear()
+        asked.clear()
         cell.build((None, 2))
-        assert ("bias_initializer" in names) == asked_in_pieces
-        assert names
+        in_pieces = getattr(cell, "unit_forget_bias", False)
+        assert asked == [(shape, cell if in_pieces else cell.bias) for shape in shapes]
 
 
 def test_where_the_weights_are_while_fit_runs():

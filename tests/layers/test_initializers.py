@@ -99,11 +99,29 @@ def test_chrono_draws_what_the_paper_says():
     np.testing.assert_array_equal(np.asarray(Chrono(50, cell="gru", seed=0)((30_000,))), gru[0])
 
 
+HALF = r"one of the two pieces.*unit_forget_bias=False"
+
+
 @pytest.mark.parametrize("bias", [GateBias(forget=3.0), Chrono(80, seed=0)])
 def test_half_a_bias_is_refused(bias):
     layer = keras.layers.LSTM(8, bias_initializer=bias)  # unit_forget_bias is on
-    with pytest.raises(ValueError, match=r"one of the two pieces.*unit_forget_bias=False"):
+    with pytest.raises(ValueError, match=HALF):
         layer.build((None, None, 2))
+
+
+class _Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.rnn = keras.layers.LSTM(8, bias_initializer=GateBias(forget=3.0))
+
+    def call(self, inputs):
+        return self.rnn(inputs)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Keras tries to build it once before it calls it
+def test_half_a_bias_is_refused_where_the_variables_get_their_values_late():
+    with pytest.raises(ValueError, match=HALF):
+        _Subclassed()(np.ones((2, 5, 2), "float32"))
 
 
 @pytest.mark.parametrize(

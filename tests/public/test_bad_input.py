@@ -416,7 +416,7 @@ def test_a_success_that_is_none_is_refused(relation, bound):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("train", [None, 5, {"loss": 1}, "train"])
 def test_what_is_no_training_function_is_refused_before_a_worker_starts(train, monkeypatch):
-    monkeypatch.setattr(sweeps, "_hired", lambda count: pytest.fail("a worker was started"))
+    monkeypatch.setattr(sweeps._pool, "_hired", lambda count: pytest.fail("a worker was started"))
     with pytest.raises(TypeError, match=r"calls a function that trains once.*Received: .*without parentheses"):
         sweeps.sweep(train, seeds=range(2))
 

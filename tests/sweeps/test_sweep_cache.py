@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import rnnkit
-from rnnkit import sweeps
-from rnnkit.sweeps import _cache
+from rnnkit.sweeps import _cache, _pool, _sweep
 
 
 @pytest.fixture
@@ -20,10 +19,10 @@ def kept(tmp_path, monkeypatch):
 
     def run_here(train, count, runs):
         trained.extend(runs)
-        return sweeps._run_here(train, runs)
+        return _sweep._run_here(train, runs)
 
     monkeypatch.setenv("RNNKIT_SWEEP_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr(sweeps, "_run_in_workers", run_here)
+    monkeypatch.setattr(_pool, "run", run_here)
     return trained
 
 
@@ -99,9 +98,9 @@ def test_a_folder_that_cannot_be_made_costs_nothing(kept, tmp_path, monkeypatch)
 
 
 def test_workers_are_not_started_before_they_are_needed(kept):
-    sweeps._dismiss_all()  # those of other tests
+    _pool.dismiss_all()  # those of other tests
     rnnkit.sweeps.start_workers()
-    assert not sweeps._idle
+    assert not _pool._idle
 
 
 # --- what a function is known by ----------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from fast import EAGER
 
 import rnnkit
 from rnnkit import sweeps
-from rnnkit.sweeps import _workers
+from rnnkit.sweeps import _pool, _workers
 
 ON_JAX = importlib.util.find_spec("jax") is not None
 
 
 @pytest.fixture(autouse=True)
 def _as_many_workers_as_asked_for(monkeypatch):
-    monkeypatch.setattr(sweeps, "_count", lambda workers: workers)  # also where there is one core
+    monkeypatch.setattr(_pool, "worker_count", lambda workers: workers)  # also where there is one core
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def _workers_on_this_backend(monkeypatch):
 @pytest.fixture(autouse=True, scope="module")
 def _dismissed_at_the_end():
     yield
-    sweeps._dismiss_all()
+    _pool.dismiss_all()
 
 
 def train(seed, cell="GRU", rate=1e-2):
@@ -91,7 +91,7 @@ def imports_tensorflow(seed):
 def test_jax_workers_import_tensorflow_only_for_who_asks(monkeypatch):
     pytest.importorskip("tensorflow")
     monkeypatch.setattr(_workers, "backend", lambda: "jax")
-    sweeps._dismiss_all()
+    _pool.dismiss_all()
     result = sweeps.sweep(imports_tensorflow, seeds=[0], workers=1)
     assert result.values("before").tolist() == [False]
     assert result.values("three").tolist() == [3]
@@ -141,12 +141,12 @@ def whereabouts(seed, there=True):
 
 def idle():
     """Return the process numbers of the workers that wait."""
-    return {worker._process.pid for worker in sweeps._idle}
+    return {worker._process.pid for worker in _pool._idle}
 
 
 @pytest.mark.slow
 def test_workers_started_early_are_used_kept_for_the_next_sweep_and_dismissed_at_the_end():
-    sweeps._dismiss_all()
+    _pool.dismiss_all()
     started = time.monotonic()
     sweeps.start_workers()
     assert time.monotonic() - started < 2
@@ -159,16 +159,16 @@ def test_workers_started_early_are_used_kept_for_the_next_sweep_and_dismissed_at
     sweeps.start_workers()
     assert idle() == early
     assert all(map(psutil.pid_exists, early))
-    sweeps._dismiss_all()
+    _pool.dismiss_all()
     assert not any(map(psutil.pid_exists, early))
 
 
 @pytest.mark.slow
 def test_a_worker_that_died_while_idle_is_replaced_by_one_that_is_kept():
-    sweeps._dismiss_all()
+    _pool.dismiss_all()
     sweeps.start_workers(1)
-    sweeps._idle[0]._process.kill()  # before it has imported anything
-    sweeps._idle[0]._process.wait()
+    _pool._idle[0]._process.kill()  # before it has imported anything
+    _pool._idle[0]._process.wait()
     (dead,) = idle()
     result = sweeps.sweep(whereabouts, seeds=[0], workers=1)
     assert result.values("threads").tolist() == [1]

@@ -10,6 +10,7 @@ import rnnkit
 from benchmarks import paired
 from benchmarks.rows import Row, Setting, missing
 from rnnkit._backend import keras
+from rnnkit.sweeps import _pool
 
 TITLE = "Eight seeds for the price of few"
 TEXT = (
@@ -68,7 +69,7 @@ def measure(setting, quick=False):
     train(0, examples=64, epochs=1)  # TensorFlow's own first use
     took = {"start": [], "cold": [], "warm": [], "one": [], "epochs": [], "one's epochs": []}
     for _ in range(1 if quick else 3):
-        _dismiss()
+        _pool.dismiss_all()
         start, _ = _timed(lambda: rnnkit.sweeps.sweep(_nothing, seeds=range(2)))
         cold, _ = _timed(lambda: rnnkit.sweeps.sweep(train, seeds=range(8), **size))
         alone, measured = _timed(lambda: train(0, **one))
@@ -77,7 +78,7 @@ def measure(setting, quick=False):
         epochs = float(np.sum(result.values("seconds"))) / workers
         for name, seconds in zip(took, (start, cold, warm, alone, epochs, measured["seconds"]), strict=True):
             took[name].append(seconds)
-    _dismiss()
+    _pool.dismiss_all()
     return {
         "sweep": paired.summary(took["cold"], took["one"]),
         "with start": paired.summary(np.add(took["start"], took["cold"]), took["one"]),
@@ -88,11 +89,3 @@ def measure(setting, quick=False):
 
 def _nothing(seed):
     return {"seed": seed}
-
-
-def _dismiss():
-    """End the workers, so that the next sweep starts others."""
-    while rnnkit.sweeps._idle:
-        worker = rnnkit.sweeps._idle.pop()
-        worker.end()
-        worker.close()

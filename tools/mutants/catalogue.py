@@ -734,7 +734,7 @@ MUTANTS = [
     ),
     Mutant(
         "sweep seeds mixed with settings",
-        "sweeps/__init__.py",
+        "sweeps/_sweep.py",
         "[(combination, seed) for combination in combinations for seed in seeds]",
         "[(combination, seed) for seed in seeds for combination in combinations]",
         ("test_sweep_cache.py::test_new_seeds_and_settings_alone_are_trained",),
@@ -748,14 +748,14 @@ MUTANTS = [
     ),
     Mutant(
         "the mean over the seeds for the median",
-        "sweeps/__init__.py",
+        "sweeps/_result.py",
         "np.median(self.values(name, **where)",
         "np.mean(self.values(name, **where)",
         ("test_sweeps.py::test_median_spread_and_success_are_over_the_seeds",),
     ),
     Mutant(
         "spread over the settings",
-        "sweeps/__init__.py",
+        "sweeps/_result.py",
         "return sum(isinstance(pick, slice) for pick in self._picks(where))",
         "return 0",
         ("test_sweeps.py::test_median_spread_and_success_are_over_the_seeds",),
