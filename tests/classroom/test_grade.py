@@ -433,6 +433,7 @@ def put(course, student, content, name="05_small.ipynb"):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", CLASS)
 def test_each_student_gets_what_the_answers_are_worth(student, graded):
     _, outcomes, message, tampered = CLASS[student]
@@ -445,6 +446,7 @@ def test_each_student_gets_what_the_answers_are_worth(student, graded):
         assert found[""][0] == "tampered"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", [*MALFORMED, "folder", "link", "pipe"])
 def test_what_is_no_notebook_is_said_to_be_none(student, graded):
     if student == "pipe" and not hasattr(os, "mkfifo"):
@@ -453,6 +455,7 @@ def test_what_is_no_notebook_is_said_to_be_none(student, graded):
     assert all(message for _, message in graded[0][student].values())
 
 
+@pytest.mark.slow
 def test_names_of_files_and_students(graded):
     found, rows, *_ = graded
     assert [found["renamed"][name][0] for name in NAMES] == [CORRECT] * 3
@@ -469,6 +472,7 @@ def test_names_of_files_and_students(graded):
     assert all(text.isprintable() and len(text) <= 401 for row in rows for text in row)
 
 
+@pytest.mark.slow
 def test_rows_stand_in_order_and_each_exercise_has_one(graded):
     _, rows, said, _ = graded
     keys = [tuple(row[:3]) for row in rows]
@@ -478,6 +482,7 @@ def test_rows_stand_in_order_and_each_exercise_has_one(graded):
     assert _confine.LEVELS[_confine.level()] in said[0]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_running_or_lying_about(graded):
     assert not list(graded[3].iterdir())
     assert not [

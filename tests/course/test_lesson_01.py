@@ -170,11 +170,13 @@ def from_keras(units, seed):
     return initializer(seed)((units, units))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [lambda units, seed: rotation(units, seed, 1.2), from_keras])
 def test_kernel_right(answer):
     expect("my_kernel", answer, "correct", "five seeds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -215,6 +217,7 @@ def test_kernel_ratio_sees_the_slopes_of_the_network_that_it_measures():
     assert kernel_ratio(kernel, seed=0)[1] == pytest.approx(slopes.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_does_not_read_its_seed_is_told_so_though_it_is_right():
     expect("my_kernel", lambda units, seed: rotation(units, 2, 1.2), "correct", "All five seeds give the same matrix")
 

@@ -6,7 +6,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fast import EAGER, FAST
+from fast import EAGER, FAST, slow_but
 
 import rnnkit
 from rnnkit import claims, initializers, layers, plot, probes, sweeps, tasks
@@ -216,8 +216,11 @@ def test_a_batch_of_masked_steps_alone_trains_and_is_recorded():
     assert (flow.history["rnn"] == 0).all()
 
 
+NAMES = ["层", "größe_μ", "a b", "$h_t", "_under", "100%", "#1"]
+
+
 @pytest.mark.filterwarnings("ignore:Glyph")  # the font of the figures has no Chinese
-@pytest.mark.parametrize("name", ["层", "größe_μ", "a b", "n" * 500, "a.b-c", "$h_t", "_under", "100%", "#1"])
+@pytest.mark.parametrize("name", slow_but(NAMES, [*NAMES, "n" * 500, "a.b-c"]))
 def test_a_layer_may_have_any_name_that_keras_takes(name, tmp_path):
     made = keras.Sequential([keras.Input((None, FEATURES)), keras.layers.GRU(3, name=name), keras.layers.Dense(1)])
     made.compile("sgd", "mse", **FAST)
@@ -256,6 +259,7 @@ def test_a_name_that_no_graph_can_have_is_refused_in_plain_words(name):
     made.fit(X, Y, verbose=0)
 
 
+@pytest.mark.slow
 def test_one_step_and_one_example_are_enough():
     for cell in (keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM):
         made, x, y = model(cell=cell), X[:1, :1], Y[:1]

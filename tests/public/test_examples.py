@@ -42,13 +42,18 @@ def names():
     plt.close("all")
 
 
-def on_its_backends(example):
+SLOW = ("StateGradientRecorder", "GradientRecorder.attach", "prepare_state_gradients", "LivePlot")
+
+
+def marked(example):
     """The doctor finds all well where the lessons run: on TensorFlow."""
-    marks = pytest.mark.tensorflow if example.name.startswith("rnnkit.course.doctor.") else ()
+    marks = [pytest.mark.slow] if example.name.endswith(SLOW) else []
+    if example.name.startswith("rnnkit.course.doctor."):
+        marks.append(pytest.mark.tensorflow)
     return pytest.param(example, id=example.name, marks=marks)
 
 
-@pytest.mark.parametrize("example", [on_its_backends(example) for example in EXAMPLES])
+@pytest.mark.parametrize("example", [marked(example) for example in EXAMPLES])
 def test_docstring(example, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example.globs |= names
@@ -65,6 +70,7 @@ def test_every_public_name_has_an_example():
     assert public - shown == {"ClaimError", "SweepError"}  # exceptions: shown by what raises them
 
 
+@pytest.mark.slow
 def test_readme(tmp_path, monkeypatch):
     """The README's code runs as it stands, in order, and no panel of its figure covers another's labels."""
     monkeypatch.chdir(tmp_path)
