@@ -78,7 +78,8 @@ def ledger(measured):
         "|---|---|---|---|---|---|",
     ]
     for key, found in told.items():
-        said = (f'<a id="{key}"></a>{lecture.SENTENCES[key]}', f"**{verdict(found)}**")
+        by_hand = lecture.VERDICTS.get(key) if found else None
+        said = (f'<a id="{key}"></a>{lecture.SENTENCES[key]}', f"**{by_hand or verdict(found)}**")
         if not found:
             lines.append(_row(*said, "", "", "", ""))
         for claim in found:

@@ -8,7 +8,7 @@ import numpy as np
 from rnnkit import _display
 from rnnkit.course import claims
 
-VERDICTS = ("reproduced", "reproduced in part", "not reproduced")
+VERDICTS = ("reproduced", "reproduced in part", "not reproduced", "not comparable")
 # Gathered from the solutions' stored outputs by `rnnkit records`; part of the package, for a learner has no solutions.
 GATHERED = Path(__file__).with_name("replications.json")
 
@@ -23,7 +23,7 @@ def replication(result, *, source, setting, published, here, verdict):
         published: What was found there: a text or number, or a dict of them, one for each row of a table.
         here: What was measured here, in the same form. A sequence or array holds one number a run, and is shown as
             median and range.
-        verdict: Begins with "reproduced", "reproduced in part" or "not reproduced", then says why.
+        verdict: Begins with "reproduced", "reproduced in part", "not reproduced" or "not comparable", then says why.
 
     Raises:
         ValueError: If the verdict begins otherwise, a text or a setting is missing, what was found is neither text nor

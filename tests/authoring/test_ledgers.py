@@ -51,15 +51,23 @@ def test_records_are_gathered_in_the_order_of_the_course_with_their_place(tmp_pa
 
 
 def test_the_ledger_lists_each_sentence_with_verdict_and_figures(tmp_path):
-    notebook(tmp_path, "01_a.ipynb", measured("gru"), measured("lstm"), measured("lstm", supports=False), measured())
+    notebook(tmp_path, "01_a.ipynb", measured("gru"), measured("dense"), measured("dense", supports=False), measured())
     page = ledgers.ledger(ledgers.gather(tmp_path))
     for sentence in lecture.SENTENCES.values():
         assert sentence in page
-    line = next(line for line in page.splitlines() if lecture.SENTENCES["lstm"] in line)
+    line = next(line for line in page.splitlines() if lecture.SENTENCES["dense"] in line)
     assert "**borne out in part**" in line
     assert "[01](../solutions/01_a.ipynb) | It holds | 1.5 (median; range 1 to 2) over 2 runs | > 0.5 |" in line
     assert "*against it:* It holds" in page
     assert page.count("not measured yet") == len(lecture.SENTENCES) - 2
+
+
+def test_a_verdict_written_by_hand_stands_in_the_ledger(tmp_path):
+    notebook(tmp_path, "04_a.ipynb", measured("rule-of-thumb"))
+    page = ledgers.ledger(ledgers.gather(tmp_path))
+    assert f"| **{lecture.VERDICTS['rule-of-thumb']}** |" in page
+    assert lecture.VERDICTS["lstm"] not in page  # not measured there
+    assert set(lecture.VERDICTS) <= set(lecture.SENTENCES)
 
 
 @pytest.mark.parametrize(

@@ -183,4 +183,4 @@ def test_attractors_wrong(answer, words):
 
 @pytest.mark.parametrize("answer", ["c", " C ", "(c)", "c."])
 def test_attractors_right(answer):
-    expect("attractors_at_test", answer, "correct", "wrong every time")
+    expect("attractors_at_test", answer, "correct", "outvote")

@@ -31,6 +31,11 @@ def test_a_card_shows_both_sides_row_by_row_and_the_verdict(capsys):
     ]
 
 
+def test_a_result_may_be_not_comparable(capsys):
+    card(verdict="not comparable: another task")
+    assert "Verdict: not comparable: another task." in capsys.readouterr().out
+
+
 def test_one_result_needs_no_rows(capsys):
     card(published=22.37, here=np.array([1.0, 1.0]))
     assert "result | 22.37 | 1 (all of 2 runs)" in capsys.readouterr().out

@@ -235,7 +235,7 @@ EXERCISES = (
                 "a": "That would need the rule that the *first* noun decides. The training sentences hardly ask for "
                 "it: in 97 of 100 of them the last noun says the same.",
                 "b": "A half is what a network without any rule gets. Is there a rule that serves well in training?",
-                "c": "Few sentences in training tell the two rules apart, and a wrong rule is wrong every time.",
+                "c": "Few sentences in training tell the first noun's rule from others, and four nouns outvote one.",
             },
         ),
     ),
@@ -292,7 +292,8 @@ EXERCISES = (
             choice(
                 "b",
                 {
-                    "a": "The control had the same distance, with nouns that agree, and was right nearly always.",
+                    "a": "At the same distance, with nouns in between that agree, it was right nearly always: the "
+                    "number of those nouns is what makes the difference.",
                     "c": "It knew the words: with no noun between, or nouns that agree, it was right nearly always.",
                 },
             ),

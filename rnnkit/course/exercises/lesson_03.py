@@ -371,9 +371,9 @@ EXERCISES = (
             choice(
                 "c",
                 {
-                    "a": "Measured it was the other way round: the default's forget gate stands at .73, and .73 to the "
-                    "power of 99 is nothing.",
-                    "b": "They differ by orders of magnitude; look at the two curves again.",
+                    "a": "In four of five seeds it was the other way round: the default's forget gate stands at .73, "
+                    "and .73 to the power of 99 is nothing.",
+                    "b": "With most seeds they differ by orders of magnitude; look at the two curves again.",
                 },
             ),
             choice(

@@ -375,7 +375,7 @@ EXERCISES = (
                 "b",
                 {
                     "a": "It has two gates and a candidate to compute: several times the plain RNN's work.",
-                    "c": "Parameters are three quarters; the time was nine tenths or more.",
+                    "c": "Parameters are three quarters; the time was not, as the table's ratios show.",
                 },
             ),
             choice(
