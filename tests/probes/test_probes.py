@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rnnkit import probes
+from rnnkit.probes import _jacobians
 
 BATCH, TIME, FEATURES, UNITS = 3, 6, 2, 4
 RECURRENT = {
@@ -302,7 +303,7 @@ def test_jacobians_in_parts_are_those_measured_at_once(monkeypatch, at_once, dig
     """18 steps in 18, 5 or 3 parts, which do not all divide them."""
     model, (x, _) = compiled(RECURRENT["GRU"](), keras.layers.Dense(1)), batch()
     whole = probes.state_jacobians(model, x)
-    monkeypatch.setattr(probes, "_ENTRIES", at_once * UNITS**2)
+    monkeypatch.setattr(_jacobians, "_ENTRIES", at_once * UNITS**2)
     np.testing.assert_allclose(probes.state_jacobians(model, x), whole, atol=digits.atol)
 
 
