@@ -60,89 +60,112 @@ def gated_layers(model, names=None):
     return gated
 
 
-class _Listener(NamedTuple):
+class _Capture(NamedTuple):
     """What is captured of one cell at each step: names and widths, and a context in which the cell runs the step.
 
     The context gives a function that returns the captured tensors (batch, width), in the order of the names.
     """
 
     widths: dict[str, int]
-    listening: Callable
+    capturing: Callable
 
 
-def recording_loop(layer, listeners, captured):
-    """Return a loop over time that runs the layer's own cell and puts what its listeners capture into `captured`.
+class RecordingLoop:
+    """A layer's loop over time that runs the layer's own cell and records what is captured of it at each step.
+
+    Keras calls the loop once, in one call of the layer; its own loop calls `step` at every time step, or where these
+    are traced, once.
 
     Args:
         layer: an RNN layer.
-        listeners: `{cell's key: _Listener}`.
-        captured: dict that gets `{cell's key: {name: tensor (batch, time, width)}}`, NaN at masked steps.
+        captures: `{cell's key: _Capture}`.
+
+    Attributes:
+        captured: `{cell's key: {name: tensor (batch, time, width)}}`, NaN at masked steps, once the loop was called.
     """
-    trains = {"training"} & set(inspect.signature(layer.cell.call).parameters)
 
-    def inner_loop(sequences, initial_state, mask, training):
-        def cell(inputs, states):
-            _, *states = states
-            with ExitStack() as stack:
-                results = [stack.enter_context(listener.listening()) for listener in listeners.values()]
-                output, new = layer.cell(inputs, states, **dict.fromkeys(trains, training))
-            values = [value for result in results for value in result()]
-            # Keras's loop keeps one output tensor a step: let what was captured ride along as extra units.
-            longer = ops.concatenate([output, *values], axis=-1)
-            return longer, [longer, *new]
+    def __init__(self, layer, captures):
+        self.captured = {}
+        self._layer = layer
+        self._captures = captures
+        self._takes_training = "training" in inspect.signature(layer.cell.call).parameters
+        self._options = {}
 
-        # On JAX the first state stands for the output of the step before, which a masked step repeats.
-        first = keras.tree.flatten(initial_state)[0]
-        columns = [(key, name, width) for key, one in listeners.items() for name, width in one.widths.items()]
-        width = layer.cell.output_size
-        before = ops.pad(
-            first if first.shape[-1] == width else ops.zeros((ops.shape(first)[0], width), first.dtype),
-            [(0, 0), (0, sum(wide for *_, wide in columns))],
-        )
+    def __call__(self, sequences, initial_state, mask, training):
+        self._options = {"training": training} if self._takes_training else {}
+        states = [self._output_before(initial_state), *initial_state]
         last, outputs, (_, *states) = rnn_loop.keras_loop(
-            layer, cell, sequences, [before, *initial_state], mask, return_sequences=True
+            self._layer, self.step, sequences, states, mask, return_sequences=True
         )
-        values = outputs[..., width:]
-        values = ops.flip(values, axis=1) if layer.go_backwards else values
+        width = self._layer.cell.output_size
+        self._record(outputs[..., width:], mask)
+        return last[..., :width], outputs[..., :width], states
+
+    def step(self, inputs, states):
+        """Run the cell for one step; its output, longer by what was captured, is the first of its states too."""
+        _, *states = states
+        with ExitStack() as stack:
+            results = [stack.enter_context(capture.capturing()) for capture in self._captures.values()]
+            output, new = self._layer.cell(inputs, states, **self._options)
+        values = [value for result in results for value in result()]
+        # Keras's loop keeps one output tensor a step: let what was captured ride along as extra units.
+        longer = ops.concatenate([output, *values], axis=-1)
+        return longer, [longer, *new]
+
+    def _output_before(self, initial_state):
+        """Return what on JAX stands for the output of the step before the first, which a masked step repeats."""
+        first = keras.tree.flatten(initial_state)[0]
+        width = self._layer.cell.output_size
+        if first.shape[-1] != width:
+            first = ops.zeros((ops.shape(first)[0], width), first.dtype)
+        return ops.pad(first, [(0, 0), (0, sum(sum(capture.widths.values()) for capture in self._captures.values()))])
+
+    def _record(self, values, mask):
+        """Tell apart what was captured, (batch, time, all widths), by cells and names."""
+        values = ops.flip(values, axis=1) if self._layer.go_backwards else values
         values = ops.cast(values, keras.backend.result_type(values.dtype, "float32"))
         if mask is not None:
             values = ops.where(ops.cast(keras.tree.flatten(mask)[0], "bool")[..., None], values, float("nan"))
         start = 0
-        for key, name, wide in columns:
-            captured.setdefault(key, {})[name] = values[..., start : start + wide]
-            start += wide
-        return last[..., :width], outputs[..., :width], states
+        for key, capture in self._captures.items():
+            self.captured[key] = {}
+            for name, width in capture.widths.items():
+                self.captured[key][name] = values[..., start : start + width]
+                start += width
 
-    return inner_loop
 
-
-def listening_loop(key, layer, captured, orders):
-    """Return a loop over time that runs the layer's own cell and puts its gates into `captured`.
+def gate_loop(key, layer, orders):
+    """Return a `RecordingLoop` for the gates of a layer.
 
     Args:
         key: the layer's name; its cells' too, unless they are stacked.
         layer: an RNN layer with LSTM or GRU cells.
-        captured: as for `recording_loop`.
         orders: what `orders` returned for the cells that compute their gates in a way of their own.
     """
-    listeners = {}
-    for name, cell in _gated_cells(key, layer.cell).items():
-        names = _names(cell, orders.get(name))
-        listeners[name] = _Listener(
-            dict.fromkeys(names, cell.units),
-            lambda name=name, cell=cell: _listed(gates_of_step(name, cell, orders.get(name))),
-        )
-    return recording_loop(layer, listeners, captured)
+    return RecordingLoop(
+        layer,
+        {name: _gate_capture(name, cell, orders.get(name)) for name, cell in _gated_cells(key, layer.cell).items()},
+    )
 
 
-@contextmanager
-def _listed(context):
-    with context as gates:
-        yield lambda: list(gates().values())
+def recorded(replacement):
+    """Return `{cell's key: {name: tensor}}`, what all `RecordingLoop`s of an `rnn_loop.Replacement` captured."""
+    return {key: tensors for loop in replacement.loops.values() for key, tensors in loop.captured.items()}
+
+
+def _gate_capture(key, cell, order):
+    @contextmanager
+    def capturing():
+        with gates_of_step(key, cell, order) as gates:
+            yield lambda: list(gates().values())
+
+    return _Capture(dict.fromkeys(_names(cell, order), cell.units), capturing)
 
 
 def _gated_cells(key, cell):
-    return {key: one for key, one in rnn_loop.cells(key, cell).items() if isinstance(one, (*_GATES, *_WITH_METHOD))}
+    return {
+        key: one for key, one in rnn_loop.named_cells(key, cell).items() if isinstance(one, (*_GATES, *_WITH_METHOD))
+    }
 
 
 def _kind(cell):
@@ -258,17 +281,15 @@ def orders(model, layers, x, training, needed, *, of_states=False):
         return {}
     cells = {}
 
+    def make(key, layer):
+        asked = {name: cell for name, cell in _gated_cells(key, layer.cell).items() if needed(cell)}
+        cells.update(asked)
+        return RecordingLoop(layer, {name: _equation_capture(name, cell) for name, cell in asked.items()})
+
     def measure(values, x):
-        captured = {}
-
-        def make(key, layer):
-            asked = {name: cell for name, cell in _gated_cells(key, layer.cell).items() if needed(cell)}
-            cells.update(asked)
-            listeners = {name: _step_listener(name, cell) for name, cell in asked.items()}
-            return recording_loop(layer, listeners, captured)
-
-        with rnn_loop.replaced(layers, make), _backend.scratch(values):
+        with rnn_loop.replaced(layers, make) as replacement, _backend.scratch(values):
             model(x, training=training)
+        captured = recorded(replacement)
         rnn_loop.require_reached(layers, captured)
         return captured
 
@@ -288,8 +309,8 @@ def has_own_step(cell):
     return isinstance(cell, keras.layers.LSTMCell) and type(cell) is not keras.layers.LSTMCell
 
 
-def _step_listener(key, cell):
-    """Return a listener that captures all that the equations of a cell speak of."""
+def _equation_capture(key, cell):
+    """Return a capture of all that the equations of a cell speak of."""
     sizes = keras.tree.flatten(cell.state_size)
     if isinstance(cell, _WITH_METHOD):
         widths = dict.fromkeys(_names(cell), cell.units)
@@ -300,7 +321,7 @@ def _step_listener(key, cell):
     widths |= {f"{when}_{n}": size for when in ("before", "after") for n, size in enumerate(sizes)}
 
     @contextmanager
-    def listening():
+    def capturing():
         states, call = [], cell.call
 
         def recording(inputs, before, **options):
@@ -321,7 +342,7 @@ def _step_listener(key, cell):
 
                 yield result
 
-    return _Listener(widths, listening)
+    return _Capture(widths, capturing)
 
 
 def _order(key, cell, values, of_states):

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,43 +29,96 @@ def perturbed(layers, watch, orders=None, shapes=None):
         orders: what `gate_capture.orders` returned for the LSTM cells that take a step in a way of their own; these
             compute the same up to rounding.
         shapes: dict that gets `{(layer, state): shape}`, without batch and time.
+
+    Returns:
+        context that gives the `rnn_loop.Replacement`.
     """
-    shapes = {} if shapes is None else shapes
 
     def make(key, layer):
-        def inner_loop(sequences, initial_state, mask, training):
-            batch, time, features = ops.shape(sequences)
-            dtype = layer.cell.compute_dtype
-            parts = states(key, layer.cell)
-            shapes.update({(name, state): shape for name, state, shape in parts})
-            taps = [watch((name, state), (batch, time, math.prod(shape)), dtype) for name, state, shape in parts]
-            sizes = [features, *(tap.shape[-1] for tap in taps)]
-            step = _PerturbedStep(key, layer.cell, orders or {}, training)
-
-            def cell(inputs, before):
-                inputs, *deltas = split(inputs, sizes)
-                deltas = [unflattened(delta, shape) for delta, (*_, shape) in zip(deltas, parts, strict=True)]
-                output, new = step(layer.cell, inputs, keras.tree.flatten(before), deltas)
-                # On JAX Keras tells by the nesting which state is the output of a stack.
-                return output, keras.tree.pack_sequence_as(list(before), new)
-
-            # Keras's loop takes one input tensor: let the perturbations ride along as extra features.
-            return rnn_loop.keras_loop(layer, cell, ops.concatenate([sequences, *taps], axis=-1), initial_state, mask)
-
-        return inner_loop
+        loop = PerturbedLoop(key, layer, watch, orders or {})
+        if shapes is not None:
+            shapes.update({(state.layer, state.name): state.shape for state in loop.states})
+        return loop
 
     return rnn_loop.replaced(layers, make)
 
 
-def states(key, cell):
-    """Return `(layer key, state name, shape)` for every state of a cell, a stack's cells one after the other."""
-    found = []
-    for name, one in rnn_loop.cells(key, cell).items():
-        shapes = _shapes(one)
-        second = "c" if isinstance(one, _LSTM_CELLS) else "state_1"
-        names = ["h", second, *(f"state_{n}" for n in range(2, len(shapes)))]
-        found += [(name, state, shape) for state, shape in zip(names, shapes, strict=False)]
-    return found
+class PerturbedLoop:
+    """A layer's loop over time that adds a perturbation to each state of the cell after every step.
+
+    Keras calls the loop once, in one call of the layer; its own loop calls `step` at every time step, or where these
+    are traced, once.
+
+    Args:
+        key: what the layer is called in this call of it.
+        layer: an RNN layer.
+        watch: as for `perturbed`.
+        orders: as for `perturbed`.
+
+    Attributes:
+        states: what `named_states` returns for the layer's cell.
+    """
+
+    def __init__(self, key, layer, watch, orders):
+        self.states = named_states(key, layer.cell)
+        self._key = key
+        self._layer = layer
+        self._watch = watch
+        self._orders = orders
+        # Known once the loop is called:
+        self._perturbed_step = None
+        self._sizes = []  # of what a step reads along its last axis: features, then one perturbation a state
+
+    def __call__(self, sequences, initial_state, mask, training):
+        batch, time, features = ops.shape(sequences)
+        dtype = self._layer.cell.compute_dtype
+        perturbations = [
+            self._watch((state.layer, state.name), (batch, time, math.prod(state.shape)), dtype)
+            for state in self.states
+        ]
+        self._perturbed_step = _PerturbedStep(self._key, self._layer.cell, self._orders, training)
+        self._sizes = [features, *(perturbation.shape[-1] for perturbation in perturbations)]
+        # Keras's loop takes one input tensor: let the perturbations ride along as extra features.
+        longer = ops.concatenate([sequences, *perturbations], axis=-1)
+        return rnn_loop.keras_loop(self._layer, self.step, longer, initial_state, mask)
+
+    def step(self, inputs, states):
+        """Run the cell for one step; its new states are the perturbed ones."""
+        inputs, *rows = split(inputs, self._sizes)
+        deltas = [unflattened(row, state.shape) for row, state in zip(rows, self.states, strict=True)]
+        before = keras.tree.flatten(states)
+        output, new = self._perturbed_step(self._layer.cell, inputs, before, deltas)
+        # On JAX Keras tells by the nesting which state is the output of a stack.
+        return output, keras.tree.pack_sequence_as(list(states), new)
+
+
+class State(NamedTuple):
+    """One state of a cell: the key of its layer or cell, its name, and its shape without the batch axis."""
+
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+
+
+def named_states(key, cell):
+    """Return a `State` for every state of a cell, a stack's cells one after the other."""
+    return [
+        State(layer, name, shape)
+        for layer, one in rnn_loop.named_cells(key, cell).items()
+        for name, shape in zip(state_names(one), _shapes(one), strict=True)
+    ]
+
+
+def state_names(cell):
+    """Return the names of the states of one cell, which is no stack."""
+    count = len(_shapes(cell))
+    second = "c" if isinstance(cell, _LSTM_CELLS) else "state_1"
+    return ["h", second, *(f"state_{n}" for n in range(2, count))][:count]
+
+
+def state_shapes(cell):
+    """Return the shape of every state of a cell, without the batch axis, a stack's cells one after the other."""
+    return [shape for one in rnn_loop.each_cell(cell) for shape in _shapes(one)]
 
 
 def state_key(layer, state):
@@ -112,7 +166,7 @@ def _call_stack(stack, inputs, call):
     """Run the cells of a stack one on the other; `call(cell, inputs, which of the states)` runs one."""
     new, at = [], 0
     for one in stack.cells:
-        upto = at + len(states("", one))
+        upto = at + len(state_shapes(one))
         inputs, of_one = call(one, inputs, slice(at, upto))
         new += of_one
         at = upto
@@ -122,12 +176,12 @@ def _call_stack(stack, inputs, call):
 class _PerturbedStep:
     """One step of a layer's cell, or of the cells of its stack, with something added to each new state.
 
-    Called as `step(cell, inputs, before, deltas)`; returns the output and the new states, with `deltas` added to the
-    new states and to everything that follows from them.
+    Called as `perturbed_step(cell, inputs, before, deltas)`; returns the output and the new states, with `deltas` added
+    to the new states and to everything that follows from them.
     """
 
     def __init__(self, key, cell, orders, training):
-        self._keys = {id(one): name for name, one in rnn_loop.cells(key, cell).items()}
+        self._keys = {id(one): name for name, one in rnn_loop.named_cells(key, cell).items()}
         self._orders = orders
         self._training = training
 
@@ -148,9 +202,9 @@ class _PerturbedStep:
         if gate_capture.has_own_step(cell):
             output, (h, c, *rest) = self._lstm_of_its_own(cell, inputs, before, delta_c)
         else:
-            with _read_from(cell, delta_c) as read:
+            with _perturbed_c(cell, delta_c) as perturbed_c:
                 output, (h, _, *rest) = call_cell(cell, inputs, before, self._training)
-            c = read[0]
+            c = perturbed_c[0]
         moved = h + delta_h
         rest = [state + delta for state, delta in zip(rest, others, strict=True)]
         return moved if output is h else output, [moved, c, *rest]
@@ -174,28 +228,30 @@ class _PerturbedStep:
 
 
 @contextmanager
-def _read_from(cell, delta):
-    """While an LSTM cell takes one step, let it compute h_t from c_t + delta; give a list that gets this sum.
+def _perturbed_c(cell, delta):
+    """While an LSTM cell takes one step, let it compute h_t from c_t + delta; give a list that gets this sum."""
+    # A cell first has its candidate, Keras's from a call of `activation`, rnnkit's from its method `gates`:
+    #     c_t = forget * c_{t-1} + input * candidate
+    # The next call of `activation` is the one that is to read c_t + delta:
+    #     h_t = output * activation(c_t)
+    makes_candidate = "gates" if isinstance(cell, LSTMCell) else "activation"
+    candidate = getattr(cell, makes_candidate)
+    activation = cell.activation
+    sums = []
 
-    Both kinds of cell apply `activation` to c_t once they have the candidate: Keras's has it from another call of
-    `activation`, rnnkit's from its method `gates`.
-    """
-    name = "gates" if isinstance(cell, LSTMCell) else "activation"
-    squash, candidate, read = cell.activation, getattr(cell, name), []
-
-    def activation(c):
-        read.append(c + delta)
-        return squash(read[-1])
+    def activation_of_sum(c):
+        sums.append(c + delta)
+        return activation(sums[-1])
 
     with ExitStack() as stack:
 
-        def first(*arguments):
-            found = candidate(*arguments)
-            stack.enter_context(shadowed(cell, "activation", activation))
-            return found
+        def candidate_then_sum(*arguments):
+            value = candidate(*arguments)
+            stack.enter_context(shadowed(cell, "activation", activation_of_sum))
+            return value
 
-        stack.enter_context(shadowed(cell, name, first))
-        yield read
+        stack.enter_context(shadowed(cell, makes_candidate, candidate_then_sum))
+        yield sums
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The gates of LSTM and GRU layers at every time step, and their statistics."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -97,12 +98,12 @@ def prepare_gates(
     orders = gate_capture.orders(model, gated, batch.x, training, gate_capture.has_own_computation)
 
     def capture(values, x):
-        captured = {}
         with (
-            rnn_loop.replaced(gated, lambda key, layer: gate_capture.listening_loop(key, layer, captured, orders)),
+            rnn_loop.replaced(gated, partial(gate_capture.gate_loop, orders=orders)) as replacement,
             _backend.scratch(values),
         ):
             model(x, training=training)
+        captured = gate_capture.recorded(replacement)
         rnn_loop.require_reached(gated, captured)
         return captured
 

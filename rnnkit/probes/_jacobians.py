@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -106,15 +107,15 @@ def jacobian_function(model, x, name, *, once=False, jit_compile=False):
     """
     recurrent = only_recurrent_layer(model, name)
     batch = as_batch(model, x)
-    shapes = [shape for *_, shape in perturbation.states("", recurrent.cell)]
+    shapes = perturbation.state_shapes(recurrent.cell)
     total = sum(map(math.prod, shapes))
-    trajectory = _backend.compiled(model, _trajectory(model, recurrent), jit_compile)
+    follow = _backend.compiled(model, _trajectory_function(model, recurrent), jit_compile)
     of_steps = _backend.compiled(model, _cell_jacobians(recurrent.cell, shapes), jit_compile, once=once)
 
     def measure(x):
-        sequences, mask, before = trajectory(x)
-        jacobians = _in_parts(of_steps, sequences, before)
-        jacobians[~mask] = np.eye(total)
+        trajectory = follow(x)
+        jacobians = _in_parts(of_steps, trajectory.inputs, trajectory.states)
+        jacobians[~trajectory.present] = np.eye(total)
         return jacobians[:, ::-1] if recurrent.go_backwards else jacobians
 
     return recurrent, batch, measure
@@ -124,12 +125,10 @@ def state_slice(layer, state):
     """Return where a state lies in the joint state of a layer's cell."""
     if state == "all":
         return slice(None)
-    states = perturbation.states("", layer.cell)
-    names = [name for _, name, _ in states]
-    if isinstance(layer.cell, keras.layers.StackedRNNCells) or state not in names:
-        known = ["all"] if isinstance(layer.cell, keras.layers.StackedRNNCells) else [*names, "all"]
-        raise ValueError(unknown_name("state", state, known))
-    sizes = [math.prod(shape) for *_, shape in states]
+    names = [] if isinstance(layer.cell, keras.layers.StackedRNNCells) else perturbation.state_names(layer.cell)
+    if state not in names:
+        raise ValueError(unknown_name("state", state, [*names, "all"]))
+    sizes = [math.prod(shape) for shape in perturbation.state_shapes(layer.cell)]
     start = sum(sizes[: names.index(state)])
     return slice(start, start + sizes[names.index(state)])
 
@@ -159,11 +158,12 @@ def _cell_jacobians(cell, shapes):
     return jacobians
 
 
-def _in_parts(of_steps, sequences, before):
+def _in_parts(of_steps, inputs, states):
     """Return the Jacobians at all steps of all examples, float64; in parts, which bounds the memory of the copies."""
-    batch, time, total = before.shape
+    batch, time, total = states.shape
     steps = batch * time
-    inputs, states = sequences.reshape(steps, -1), before.reshape(steps, total)
+    inputs = inputs.reshape(steps, -1)
+    states = states.reshape(steps, total)
     parts = -(-steps // max(1, _ENTRIES // total**2))
     size = -(-steps // parts)
     jacobians = np.empty((steps, total, total))
@@ -174,50 +174,89 @@ def _in_parts(of_steps, sequences, before):
     return jacobians.reshape(batch, time, total, total)
 
 
-def _trajectory(model, layer):
-    """Return a function that runs the model in inference, to what the cell reads at each step, in the order of reading.
+class _Trajectory(NamedTuple):
+    """What a layer's cell reads at each step, in the order of reading: tensors, or arrays.
 
-    Returns:
-        function of the weights' values and x, to inputs (batch, time, features), whether the step counts (batch, time),
-        joint states (batch, time, total), which mean nothing where it does not.
+    Attributes:
+        inputs: (batch, time, features).
+        present: whether the step counts, (batch, time); where it does not, its state means nothing.
+        states: the joint states before each step, (batch, time, total).
     """
 
-    def collect(values, x):
-        seen = {}
+    inputs: Any
+    present: Any
+    states: Any
 
-        def make(key, layer):
-            def inner_loop(sequences, initial_state, mask, training):
-                def cell(inputs, states):
-                    _, *states = states
-                    _, new = perturbation.call_cell(layer.cell, inputs, states, training)
-                    joint = perturbation.flattened(states)
-                    return joint, [joint, *new]  # what it puts out is what it was given
 
-                states = keras.tree.flatten(initial_state)
-                joint = perturbation.flattened(states)
-                _, before, _ = rnn_loop.keras_loop(
-                    layer, cell, sequences, [joint, *states], mask, return_sequences=True, zero_output_for_mask=False
-                )
-                present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
-                read = (sequences, present)
-                seen[key] = *(ops.flip(one, axis=1) if layer.go_backwards else one for one in read), before
-                return type(layer).inner_loop(layer, sequences, initial_state, mask, training=training)
+class _TrajectoryLoop:
+    """A layer's loop over time that keeps what the cell reads at each step.
 
-            return inner_loop
+    Keras calls the loop once, in one call of the layer. It then runs Keras's loop twice: with `step`, called at every
+    time step or where these are traced, once, and as the layer itself does, for what the model computes from it.
 
-        with rnn_loop.replaced({layer.name: layer}, make), _backend.scratch(values):
+    Args:
+        layer: an RNN layer.
+
+    Attributes:
+        trajectory: the `_Trajectory`, once the loop was called.
+    """
+
+    def __init__(self, layer):
+        self.trajectory = None
+        self._layer = layer
+        self._training = False
+
+    def __call__(self, sequences, initial_state, mask, training):
+        self._training = training
+        states = keras.tree.flatten(initial_state)
+        _, joint_states, _ = rnn_loop.keras_loop(
+            self._layer,
+            self.step,
+            sequences,
+            [perturbation.flattened(states), *states],
+            mask,
+            return_sequences=True,
+            zero_output_for_mask=False,
+        )
+        present = ops.ones(ops.shape(sequences)[:2], "bool") if mask is None else keras.tree.flatten(mask)[0]
+        inputs = sequences
+        if self._layer.go_backwards:
+            inputs = ops.flip(inputs, axis=1)
+            present = ops.flip(present, axis=1)
+        self.trajectory = _Trajectory(inputs, present, joint_states)
+        return type(self._layer).inner_loop(self._layer, sequences, initial_state, mask, training=training)
+
+    def step(self, inputs, states):
+        """Run the cell for one step; put out the joint state that it was given, which is the first of its states."""
+        _, *states = states
+        _, new = perturbation.call_cell(self._layer.cell, inputs, states, self._training)
+        joint = perturbation.flattened(states)
+        return joint, [joint, *new]
+
+
+def _trajectory_function(model, layer):
+    """Return a function that runs the model in inference: `(the weights' values, x)` to the layer's `_Trajectory`."""
+
+    def trajectory(values, x):
+        loops = rnn_loop.replaced({layer.name: layer}, lambda _, layer: _TrajectoryLoop(layer))
+        with loops as replacement, _backend.scratch(values):
             model(x, training=False)
-        if not seen:
-            raise ValueError(
-                "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
-                f"Received: layer {layer.name!r}, which the forward pass did not run."
-            )
-        if len(seen) > 1:
-            raise ValueError(
-                "Jacobians are measured along the one trajectory of a layer that the model runs once. "
-                f"Received: layer {layer.name!r}, which runs {len(seen)} times (shared, or inside TimeDistributed). "
-                "Pass a keras.Model that runs it on one of its inputs."
-            )
-        return seen[layer.name]
+        return _only_loop(layer, replacement.loops).trajectory
 
-    return collect
+    return trajectory
+
+
+def _only_loop(layer, loops):
+    """Return the loop of the only call of a layer; refuse a layer that was called several times, or never."""
+    if not loops:
+        raise ValueError(
+            "A recurrent layer must be reached by the model's own call, through keras.layers.RNN.call. "
+            f"Received: layer {layer.name!r}, which the forward pass did not run."
+        )
+    if len(loops) > 1:
+        raise ValueError(
+            "Jacobians are measured along the one trajectory of a layer that the model runs once. "
+            f"Received: layer {layer.name!r}, which runs {len(loops)} times (shared, or inside TimeDistributed). "
+            "Pass a keras.Model that runs it on one of its inputs."
+        )
+    return loops[layer.name]

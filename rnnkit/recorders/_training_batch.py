@@ -48,7 +48,7 @@ class TrainingBatch:
         self._reader = RowReader(self._receive, model.steps_per_execution)
         self._sizes = {}  # time steps of each state, {(layer, state): T}
         self._captured = {}  # norms of the update that is being made, {(layer, state): tensor (T,)}
-        self._calls = []
+        self._replacements = []
         self._steps = [np.empty(0, "int64")]
         self._rows = []
 
@@ -114,7 +114,7 @@ class TrainingBatch:
                     "probe batch: StateGradientRecorder(x, y)."
                 )
         with ExitStack() as stack:
-            self._calls = [
+            self._replacements = [
                 stack.enter_context(perturbed({key: layer}, functools.partial(self._zeros, layer)))
                 for key, layer in self._layers.items()
             ]
@@ -133,8 +133,8 @@ class TrainingBatch:
         """Called where an optimizer is handed gradients: the backward pass has come by."""
         captured = dict(self._captured)
         self._captured.clear()
-        for calls in self._calls:
-            calls.clear()
+        for replacement in self._replacements:
+            replacement.start_forward_pass()
         if not captured:  # an update of something else
             return None
         sizes = {key: norms.shape[0] for key, norms in captured.items()}

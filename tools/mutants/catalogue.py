@@ -361,8 +361,8 @@ MUTANTS = [
     Mutant(
         "h for c in an LSTM",
         "_instrument/perturbation.py",
-        "c = read[0]\n",
-        "c = read[0] - delta_c\n",
+        "c = perturbed_c[0]\n",
+        "c = perturbed_c[0] - delta_c\n",
         (f"{_DIFFERENCES}[sequential-False]",),
     ),
     Mutant(
@@ -473,8 +473,8 @@ MUTANTS = [
     Mutant(
         "the mask ignored in Jacobians",
         "probes/_jacobians.py",
-        "jacobians[~mask] = np.eye(total)",
-        "mask = None",
+        "jacobians[~trajectory.present] = np.eye(total)",
+        "pass",
         ("test_probes.py::test_masked_steps_are_the_identity_jacobian",),
     ),
     Mutant(
@@ -522,7 +522,7 @@ MUTANTS = [
     Mutant(
         "backward index of the gates not flipped",
         "_instrument/gate_capture.py",
-        "values = ops.flip(values, axis=1) if layer.go_backwards else values",
+        "values = ops.flip(values, axis=1) if self._layer.go_backwards else values",
         "values = values * 1",
         (f"{_GATES}[GRU, backwards]",),
     ),
