@@ -412,19 +412,33 @@ def _close(these, those, tolerance):
 # --- summing up ------------------------------------------------------------------------------------------------------
 
 
-def statistics(values):
-    """Sum up an array (batch, time, units) of gates over batch and units, leaving out NaN.
+class GateStatistics(NamedTuple):
+    """A gate at each time step, summed up over batch and units: arrays (time,), NaN where all its values are.
 
-    Returns:
-        array (5, time): mean, 10 % and 90 % quantile, fraction of values under 0.1 and over 0.9. NaN where all are.
+    Attributes:
+        mean: of the values.
+        low: their 10 % quantile.
+        high: their 90 % quantile.
+        closed: the fraction of values under 0.1.
+        opened: the fraction of values over 0.9.
     """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    closed: np.ndarray
+    opened: np.ndarray
+
+
+def statistics(values):
+    """Sum up an array (batch, time, units) of gates as `GateStatistics`, leaving out NaN."""
     flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
     count = np.count_nonzero(~np.isnan(flat), axis=1)
     with np.errstate(invalid="ignore"):  # 0 / 0 where there is nothing
-        mean, under, over = (np.nansum(one, axis=1) / count for one in (flat, flat < LOW, flat > HIGH))
+        mean, closed, opened = (np.nansum(one, axis=1) / count for one in (flat, flat < LOW, flat > HIGH))
     ordered = np.sort(flat, axis=1)  # NaN last
     low, high = (_quantile(ordered, share * np.maximum(count - 1, 0)) for share in (LOW, HIGH))
-    return np.stack([mean, low, high, under, over])
+    return GateStatistics(mean, low, high, closed, opened)
 
 
 def _quantile(ordered, rank):

@@ -123,8 +123,9 @@ def gate_statistics(model, x, *, layers=None, jit_compile=False):
 
     Returns:
         A function without arguments. Each call gives, for the model's weights at that moment, a dict from layer name to
-        a dict from gate to an array (5, time), all over batch and units: the mean, the 10 % and the 90 % quantile, the
-        fraction of values under 0.1 and over 0.9. Masked steps do not count.
+        a dict from gate to a named tuple of five arrays (time,), all over batch and units: `mean`; the 10 % and the
+        90 % quantile, `low` and `high`; the fraction of values under 0.1 and over 0.9, `closed` and `opened`. Masked
+        steps do not count.
 
     Raises:
         ValueError: as `gates`.
@@ -133,8 +134,8 @@ def gate_statistics(model, x, *, layers=None, jit_compile=False):
         >>> import keras, numpy as np, rnnkit
         >>> model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(4, name="rnn"), keras.layers.Dense(1)])
         >>> measure = rnnkit.probes.gate_statistics(model, np.ones((8, 20, 2)))
-        >>> measure()["rnn"]["update"].shape
-        (5, 20)
+        >>> measure()["rnn"]["update"].mean.shape
+        (20,)
     """
     measure = prepare_gates(model, x, layers=layers, jit_compile=jit_compile)
     return lambda: {

@@ -3,7 +3,6 @@
 import numpy as np
 
 from rnnkit import probes
-from rnnkit._backend import keras
 from rnnkit._names import ByName
 from rnnkit.recorders._batch_recorder import BatchRecorder
 
@@ -58,18 +57,25 @@ class GateRecorder(BatchRecorder):
     @property
     def history(self):
         """Mean gate values, `{"layer": {"gate": array (records, time)}}`."""
-        return ByName(keras.tree.map_structure(lambda records: records[:, 0], self._stacked()))
+        return ByName(self._of_each_gate(lambda statistics: statistics.mean))
 
     @property
     def spread(self):
         """10 % and 90 % quantiles, `{"layer": {"gate": array (2, records, time)}}`."""
-        spread = keras.tree.map_structure(lambda records: np.moveaxis(records[:, 1:3], 1, 0), self._stacked())
-        return ByName(spread)
+        return ByName(self._of_each_gate(lambda statistics: np.stack([statistics.low, statistics.high])))
 
     @property
     def saturation(self):
         """Fractions under 0.1 and over 0.9, `{"layer": {"gate": array (2, records, time)}}`."""
+        fractions = self._of_each_gate(lambda statistics: np.stack([statistics.closed, statistics.opened]))
         return {
-            layer: {gate: np.moveaxis(of_gate[:, 3:], 1, 0) for gate, of_gate in gates.items() if gate != "candidate"}
+            layer: {name: pair for name, pair in gates.items() if name != "candidate"}
+            for layer, gates in fractions.items()
+        }
+
+    def _of_each_gate(self, select):
+        """Return `{"layer": {"gate": select(statistics)}}`, the statistics of all records stacked."""
+        return {
+            layer: {gate: select(statistics) for gate, statistics in gates.items()}
             for layer, gates in self._stacked().items()
         }

@@ -550,8 +550,8 @@ MUTANTS = [
     Mutant(
         "the wrong rows for saturation",
         "recorders/_gates.py",
-        "np.moveaxis(of_gate[:, 3:], 1, 0)",
-        "np.moveaxis(of_gate[:, 2:4], 1, 0)",
+        "np.stack([statistics.closed, statistics.opened])",
+        "np.stack([statistics.high, statistics.closed])",
         (f"{_GATE_RECORDER}::test_records_the_statistics_of_the_probe_before_the_steps_it_names",),
     ),
     Mutant(
