@@ -422,7 +422,7 @@ def _examine_stack(answer):
     shown = f"{weights:,} weights; measured accuracy of two seeds, {reached[0]:.2f} and {reached[1]:.2f}"
     if min(reached) < ENOUGH:
         if max(reached) < 0.45 and depth >= 5 and skips == "none":
-            advice = "so deep, and without skips, the lesson's stacks learned nothing"
+            advice = "so deep, and without skips, the lesson's stacks learned nothing in 300 updates"
         elif max(reached) < 0.45 and rate > 0.03:
             advice = "that rate is too high to settle"
         elif rate < 0.006:
