@@ -18,6 +18,8 @@ ON_TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 # The rooms whose tests run on every backend. What does without Keras is the same everywhere, so that once is enough.
 EVERY_BACKEND = {"backend", "instrument", "layers", "live", "probes", "public", "recorders"}
 TESTS = Path(__file__).resolve().parent
+# Tests, or files of them, that `make slow-tests` found to take over two CPU seconds; reviewed by hand.
+SLOW = frozenset((TESTS / "slow.txt").read_text(encoding="utf-8").splitlines())
 
 
 def needs_tensorflow(path):
@@ -33,8 +35,13 @@ def pytest_ignore_collect(collection_path):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests in those files, for `-m "not tensorflow"`; skip, on other backends, single tests so marked."""
+    """Mark the tests in those files, for `-m "not tensorflow"`; skip, on other backends, single tests so marked.
+
+    Mark the slow ones too, for `-m "not slow"`.
+    """
     for item in items:
+        if not SLOW.isdisjoint((item.nodeid, item.nodeid.partition("::")[0])):
+            item.add_marker("slow")
         if needs_tensorflow(item.path):
             item.add_marker("tensorflow")
         if not ON_TENSORFLOW and item.get_closest_marker("tensorflow"):

@@ -173,6 +173,13 @@ def test_the_extras_offer_each_backend_that_the_library_knows():
         assert all(need.name.startswith(backend) for need in wanted([f"rnnkit[{backend}]"]))
 
 
+def test_the_slow_tests_that_are_listed_are_there():
+    for listed in conftest.SLOW:
+        file, *names = re.sub(r"\[.*", "", listed).split("::")
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert all(re.search(rf"^ *(def|class) {name}\b", text, re.MULTILINE) for name in names), listed
+
+
 def test_the_folders_whose_tests_run_on_every_backend_are_there():
     tests = ROOT / "tests"
     assert all(list((tests / room).glob("test_*.py")) for room in conftest.EVERY_BACKEND)
