@@ -12,6 +12,7 @@ from pathlib import Path
 import griffe
 
 import rnnkit
+from rnnkit._files import PACKAGE
 
 # What a reader wants to do, and the modules that are for it. Public modules not named here come last, as More.
 _TASKS = {
@@ -54,7 +55,7 @@ def render():
         >>> "rnnkit.probes.state_gradients(model, x, y" in reference.render()
         True
     """
-    package = griffe.load("rnnkit", search_paths=[Path(rnnkit.__file__).parents[1]])
+    package = griffe.load("rnnkit", search_paths=[PACKAGE.parent])
     modules = {*rnnkit._MODULES.values(), *rnnkit._NAMES.values()} - _LEFT_OUT
     tasks = _TASKS | {"More": sorted(modules.difference(*_TASKS.values()))}
     tasks = {task: _public(package, [name for name in named if name in modules]) for task, named in tasks.items()}

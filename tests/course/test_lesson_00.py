@@ -6,8 +6,6 @@ import pytest
 
 from rnnkit.course.exercises import catalogue, evaluate
 
-pytestmark = pytest.mark.tensorflow
-
 # --- right answers, in several styles ---------------------------------------------------------------------------
 
 

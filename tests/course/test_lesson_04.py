@@ -14,7 +14,6 @@ from rnnkit.course.exercises.lesson_04 import _why_unsolved, recall_updates
 
 LESSON = Path(__file__).resolve().parents[2] / "lessons" / "04_gru.ipynb"
 ops = keras.ops
-pytestmark = pytest.mark.tensorflow
 
 
 def expect(name, answer, status, words=""):

@@ -9,7 +9,6 @@ from rnnkit import clinic
 from rnnkit.course.exercises import catalogue, evaluate, lesson_09
 from rnnkit.course.exercises.lesson_09 import CURES, DIAGNOSES
 
-pytestmark = pytest.mark.tensorflow  # the course's
 GateBias = rnnkit.initializers.GateBias
 
 
